@@ -1,0 +1,11 @@
+"""The project's flows. ROOT is the one place from which every path of the project is derived."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class UserError(Exception):
+    """What the user can put right: its text says what is wrong, where, and what to do."""
+
+    exit_code = 2

@@ -1,0 +1,112 @@
+"""When a task is not run again: `CHECKPOINT` and `BY_CONTENT`, two Prefect cache policies.
+
+Both look at everything that an output depends on: the task's file and its inputs, to the last
+byte. What they return is a file name, then "#", then the fingerprint of all that.
+"""
+
+import hashlib
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from prefect.cache_policies import CachePolicy
+from prefect.context import TaskRunContext
+from prefect.settings import get_current_settings
+from prefect.utilities.hashing import hash_objects
+
+from flows.runs import CHECKPOINT_NAME, current_run
+from flows.serializers import EXTENSIONS
+
+
+@dataclass
+class _Named(CachePolicy):
+    """A policy that names the file of an output; a subclass says how in `name`."""
+
+    def name(self, task_name: str, fingerprint: str) -> str:
+        raise NotImplementedError
+
+    def compute_key(
+        self,
+        task_ctx: TaskRunContext,
+        inputs: dict[str, Any],
+        flow_parameters: dict[str, Any],
+        **_: Any,
+    ) -> str | None:
+        """Return the key, or None where Prefect's settings say that results are not persisted."""
+        if not get_current_settings().results.persist_by_default:
+            return None
+        task = task_ctx.task
+        mark = fingerprint(task.fn, inputs)
+        extension = EXTENSIONS[str(task.result_serializer)]
+        return f"{self.name(task.name, mark)}{extension}#{mark}"
+
+
+@dataclass
+class _Checkpoint(_Named):
+    def name(self, task_name: str, fingerprint: str) -> str:
+        return CHECKPOINT_NAME.format(run=current_run(), task_name=task_name)
+
+
+@dataclass
+class _ByContent(_Named):
+    def name(self, task_name: str, fingerprint: str) -> str:
+        return f"{task_name}-{fingerprint[:16]}"
+
+
+# One file a run, which the same flow run finds again when it is retried or resumed.
+CHECKPOINT = _Checkpoint()
+# One file for each content, which every later run finds whose inputs and code are the same.
+BY_CONTENT = _ByContent()
+
+
+def fingerprint(function: Any, inputs: dict[str, Any]) -> str:
+    """Return a hash (64 hex digits) of a task's source file and its inputs."""
+    digest = hashlib.sha256()
+    source = inspect.getsourcefile(function)
+    if source:
+        with open(source, "rb") as file:  # noqa: PTH123 - inspect gives text
+            digest.update(file.read())
+    digest.update(f"{function.__qualname__} pandas {pd.__version__}".encode())
+    for name in sorted(inputs):
+        digest.update(name.encode())
+        _add(digest, inputs[name])
+    return digest.hexdigest()
+
+
+def _add(digest: Any, value: Any) -> None:
+    """Add a value to a hash; tables go in as Arrow bytes, which takes no pickle and no copy."""
+    if isinstance(value, pd.DataFrame):
+        table = pa.Table.from_pandas(value)
+        with pa.ipc.new_stream(pa.PythonFile(_Sink(digest), mode="w"), table.schema) as stream:
+            stream.write_table(table)
+    elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        digest.update(f"{value.dtype} {value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).data)
+    elif isinstance(value, dict):
+        for key in value:
+            digest.update(repr(key).encode())
+            _add(digest, value[key])
+    else:
+        digest.update((hash_objects(value, raise_on_failure=True) or "").encode())
+
+
+class _Sink:
+    """A file that keeps nothing of what is written into it but the hash."""
+
+    closed = False
+
+    def __init__(self, digest: Any) -> None:
+        self._digest = digest
+
+    def write(self, content: Any) -> int:
+        self._digest.update(content)
+        return len(content)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,152 @@
+"""What must be right in the raw data before anything is computed from it."""
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pandera.pandas as pa
+from pandera.errors import SchemaErrors
+
+from flows import UserError
+
+MOST_PROBLEMS_SHOWN = 20
+FIRST_LINE = 2  # line of a CSV file in which the row with index 0 stands, after the header
+
+
+class BadData(UserError):
+    """The raw data cannot be used; the message lists what is wrong, with line and column."""
+
+    def __init__(self, source: str, problems: list[str]) -> None:
+        super().__init__(source, problems)
+        self.source, self.problems = source, problems
+
+    def __str__(self) -> str:
+        shown = [f"  - {problem}" for problem in self.problems[:MOST_PROBLEMS_SHOWN]]
+        if more := len(self.problems) - len(shown):
+            shown.append(f"  - and {more} more")
+        return "\n".join([f"{self.source} cannot be used:", *shown])
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Return the table in a UTF-8 CSV file with a header; lines without any value are left out.
+
+    A row's index + 2 is its line in the file. Raises `BadData` for a file that is missing, empty,
+    in another encoding or no table, and for a column name that is missing or stands twice.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file), [])
+        data = pd.read_csv(path, encoding="utf-8-sig", skip_blank_lines=False, low_memory=False)
+    except FileNotFoundError:
+        raise BadData(str(path), ["there is no such file: check raw_path"]) from None
+    except UnicodeDecodeError:
+        raise BadData(str(path), ["it is not UTF-8 text: save it as “CSV UTF-8”"]) from None
+    except (OSError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise BadData(str(path), [f"it is not a CSV table: {reason}"]) from None
+
+    problems = [f"column {name!r} stands twice" for name in _repeated(header)]
+    problems += [f"column {i} has no name" for i, name in enumerate(header, 1) if not name.strip()]
+    if len(header) == 1 and ";" in header[0]:
+        problems = ["its columns are separated by semicolons: save it with commas"]
+    if problems:
+        raise BadData(str(path), problems)
+    return data.dropna(how="all")
+
+
+def checked(data: pd.DataFrame, target_col: str, test_data_ratio: float) -> pd.DataFrame:
+    """Return the data with each feature column either float64 or text.
+
+    A feature is one of numbers where more than half of its values are. Raises `BadData` for no
+    rows, a missing target column, text or infinity in a column of numbers, a column without
+    values, a row without class, fewer than two classes, a class with a single row, and a ratio
+    that leaves a class without a row for training or for testing.
+    """
+    if target_col not in data.columns:
+        known = ", ".join(map(str, data.columns))
+        raise BadData("The raw data", [f"there is no column {target_col!r}; there are {known}"])
+    if data.empty:
+        raise BadData("The raw data", ["it has no rows"])
+
+    columns = {name: _feature_rules(data[name]) for name in data.columns if name != target_col}
+    columns[target_col] = _target_rules(test_data_ratio)
+    if len(columns) == 1:
+        raise BadData("The raw data", [f"it has no column beside {target_col!r}"])
+    if both := sorted(set(data[target_col].dropna().astype(str)) & set(columns)):
+        raise BadData("The raw data", [f"{name!r} names a class and a column" for name in both])
+    try:
+        data = pa.DataFrameSchema(columns).validate(data, lazy=True)
+    except SchemaErrors as errors:
+        raise BadData("The raw data", _in_words(errors.failure_cases)) from None
+    texts = data.columns.difference([target_col, *data.select_dtypes("float64").columns])
+    return data.astype(dict.fromkeys(texts, "str"))
+
+
+def _feature_rules(values: pd.Series) -> pa.Column:
+    has_values = pa.Check(_has_values, error="has no values", ignore_na=False)
+    if not _is_number_column(values):
+        return pa.Column(nullable=True, checks=has_values)
+    is_finite = pa.Check(lambda numbers: numbers.abs() != math.inf, error="is infinite")
+    return pa.Column(float, nullable=True, coerce=True, checks=[has_values, is_finite])
+
+
+def _target_rules(test_data_ratio: float) -> pa.Column:
+    def leaves_rows(classes: pd.Series) -> bool:
+        rows_for_test = math.ceil(len(classes) * test_data_ratio)
+        fewest = min(rows_for_test, len(classes) - rows_for_test)
+        return fewest >= classes.nunique()
+
+    return pa.Column(
+        nullable=False,
+        checks=[
+            pa.Check(lambda classes: classes.nunique() >= 2, error="has fewer than two classes"),
+            pa.Check(_occurs_twice, error="is a class with a single row"),
+            pa.Check(
+                leaves_rows,
+                error=f"has too few rows: test_data_ratio={test_data_ratio} leaves a class "
+                "without a row for training or for testing",
+            ),
+        ],
+    )
+
+
+def _has_values(values: pd.Series) -> bool:
+    return bool(values.notna().any())
+
+
+def _occurs_twice(classes: pd.Series) -> pd.Series:
+    return classes.map(classes.value_counts()) > 1
+
+
+def _is_number_column(values: pd.Series) -> bool:
+    if pd.api.types.is_bool_dtype(values):
+        return False
+    numbers = pd.to_numeric(values, errors="coerce")
+    return bool(numbers.notna().sum() * 2 > values.notna().sum())
+
+
+def _in_words(failures: pd.DataFrame) -> list[str]:
+    """Return pandera's failure cases as one short text each, in the order of the lines."""
+    problems = []
+    for failure in failures.sort_values("index", na_position="first").to_dict("records"):
+        place = f"column {failure['column']!r}"
+        if pd.notna(failure["index"]):
+            place = f"line {int(failure['index']) + FIRST_LINE}, {place}"
+            if pd.notna(failure["failure_case"]):
+                place += f", {failure['failure_case']!r}"
+        problems.append(f"{place} {_reason(str(failure['check']))}")
+    return list(dict.fromkeys(problems))
+
+
+def _reason(check: str) -> str:
+    if check == "not_nullable":
+        return "is empty"
+    if "dtype" in check:
+        return "is not a number"
+    return check
+
+
+def _repeated(names: list[Any]) -> list[Any]:
+    return sorted({name for name in names if names.count(name) > 1})

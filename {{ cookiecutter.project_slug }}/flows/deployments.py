@@ -1,0 +1,64 @@
+"""Serves the flows as the deployments that prefect.yaml describes, from this one terminal."""
+
+from datetime import timedelta
+from typing import Any
+
+import prefect
+import yaml
+from prefect import Flow
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.flows import load_flow_from_entrypoint
+from prefect.schedules import Cron, Interval, Schedule
+from pydantic import ValidationError
+from tzlocal import get_localzone_name
+
+from flows import ROOT, UserError
+
+SCHEDULED = "main-flow"
+# A run that comes due while another is still going is cancelled: runs never overlap or pile up.
+ONE_AT_A_TIME = ConcurrencyLimitConfig(
+    limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+)
+
+
+def read_schedule(every: int | None, cron: str | None, timezone: str | None) -> Schedule | None:
+    """Return the schedule for `main-flow`, or None where none is asked for.
+
+    `every` is in seconds; `timezone` goes with `cron`, this machine's where it is None. Raises
+    `UserError` for both at once, an interval under a second, and a bad cron or time zone.
+    """
+    if every is not None and cron is not None:
+        raise UserError("Give --every or --cron, not both.")
+    if every is not None:
+        if every < 1:
+            raise UserError(f"--every {every} is not allowed, it is a number of seconds from 1 on.")
+        return Interval(timedelta(seconds=every))
+    if cron is None:
+        return None
+    timezone = timezone or get_localzone_name()
+    try:
+        CronSchedule(cron=cron, timezone=timezone)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(f"--{problem['loc'][0]} {problem['input']!r}: {problem['msg']}.") from None
+    return Cron(cron, timezone=timezone)
+
+
+def serve_flows(schedule: Schedule | None) -> None:
+    """Serve every deployment of prefect.yaml, `main-flow` on the schedule, until Ctrl-C."""
+    described = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    deployments: list[Any] = []
+    for one in described:
+        flow: Flow[..., str] = load_flow_from_entrypoint(one["entrypoint"])
+        scheduled = schedule is not None and flow.name == SCHEDULED
+        deployments.append(
+            flow.to_deployment(
+                name=one["name"],
+                description=one["description"],
+                tags=one["tags"],
+                schedule=schedule if scheduled else None,
+                concurrency_limit=ONE_AT_A_TIME if scheduled else None,
+            )
+        )
+    prefect.serve(*deployments)

@@ -1,0 +1,137 @@
+"""What each flow can be given: names, types, bounds and defaults, checked before anything runs."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from flows import UserError
+
+RawPath = Annotated[
+    str, Field(min_length=1, description="CSV file with the raw data, relative to the project.")
+]
+TargetCol = Annotated[
+    str, Field(min_length=1, description="Column that holds the class of each row.")
+]
+TestDataRatio = Annotated[
+    float, Field(gt=0, lt=1, description="Share of the rows that is kept for testing.")
+]
+Seed = Annotated[
+    int, Field(ge=0, lt=2**32, description="Seed of the split, so that a run can be repeated.")
+]
+InverseRegularization = Annotated[
+    float, Field(gt=0, allow_inf_nan=False, description="C of LogisticRegression: small is simple.")
+]
+MaxIter = Annotated[int, Field(ge=1, description="Most iterations that the solver may take.")]
+# The pattern keeps a run's folder inside its parent and legal on every operating system.
+RunName = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        max_length=120,
+        description="Name of the run's folder; leave it empty for a new one.",
+    ),
+]
+Checkpoint = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        max_length=120,
+        description="Run whose split is used: 'latest', or the name of a folder in data/processed.",
+    ),
+]
+Deployed = Annotated[
+    bool, Field(description="Start the two flows as deployments, each in a process of its own.")
+]
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+
+class DataEngineerParameters(_Parameters):
+    """Parameters of `data-engineer`."""
+
+    raw_path: RawPath = "data/raw/iris.csv"
+    target_col: TargetCol = "species"
+    test_data_ratio: TestDataRatio = 0.2
+    seed: Seed = 42
+    run: RunName | None = None
+
+
+class DataScienceParameters(_Parameters):
+    """Parameters of `data-science`."""
+
+    checkpoint: Checkpoint = "latest"
+    C: InverseRegularization = 1.0
+    max_iter: MaxIter = 200
+    run: RunName | None = None
+
+
+class MainFlowParameters(_Parameters):
+    """Parameters of `main-flow`: those of both flows, without what it fills in itself."""
+
+    raw_path: RawPath = "data/raw/iris.csv"
+    target_col: TargetCol = "species"
+    test_data_ratio: TestDataRatio = 0.2
+    seed: Seed = 42
+    C: InverseRegularization = 1.0
+    max_iter: MaxIter = 200
+    deployed: Deployed = False
+
+
+PARAMETERS: dict[str, type[_Parameters]] = {
+    "main-flow": MainFlowParameters,
+    "data-engineer": DataEngineerParameters,
+    "data-science": DataScienceParameters,
+}
+
+
+def read_parameters(flow_name: str, params: list[str], param_file: Path | None) -> dict[str, Any]:
+    """Merge `--param-file` and `--param name=value` (which wins), and check them for one flow.
+
+    Returns only what was given: the defaults stay with the flow. Raises `UserError` with one
+    sentence for a file that cannot be read, an unknown name, or a value that is not allowed.
+    """
+    given = _read_param_file(param_file) if param_file else {}
+    for param in params:
+        name, equals, text = param.partition("=")
+        if not equals:
+            raise UserError(f"--param {param!r} has no '=': write it as name=value.")
+        given[name.strip()] = text.strip()  # pydantic turns "0.3" into a number where one is due
+
+    model = PARAMETERS[flow_name]
+    try:
+        checked = model(**given)
+    except ValidationError as error:
+        raise UserError(_in_one_sentence(error, flow_name, model)) from None
+    return checked.model_dump(include=set(given))
+
+
+def _read_param_file(path: Path) -> dict[str, Any]:
+    try:
+        given = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"--param-file {path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise UserError(f"--param-file {path} is not valid JSON: {error}.") from None
+    if not isinstance(given, dict):
+        raise UserError(f'--param-file {path} must hold an object such as {{"C": 0.5}}.')
+    return given
+
+
+def _in_one_sentence(error: ValidationError, flow_name: str, model: type[_Parameters]) -> str:
+    unknown, problems = [], []
+    for detail in error.errors():
+        name = str(detail["loc"][0])
+        if detail["type"] == "extra_forbidden":
+            unknown.append(repr(name))
+        else:
+            reason = re.sub(r"^Input ", "", detail["msg"])
+            problems.append(f"{name}={detail['input']!r} is not allowed, it {reason}")
+    if unknown:
+        known = ", ".join(model.model_fields)
+        problems.append(f"{flow_name} has no parameter {', '.join(unknown)}; it has {known}")
+    return "; ".join(problems) + "."

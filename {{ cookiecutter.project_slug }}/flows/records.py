@@ -1,0 +1,75 @@
+"""What vouches for a result: a record beside each file, and files that are whole or not there."""
+
+import hashlib
+import json
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+from uuid import uuid4
+
+from prefect.filesystems import WritableFileSystem
+
+RECORDS_DIR = ".records"  # beside the files it is about
+
+
+class Records(WritableFileSystem):
+    """Keeps Prefect's record of a result beside it, and vouches that the two still fit.
+
+    Prefect asks for the record of a cache key to learn whether a task has to run. Where the file
+    was changed, cut short, or computed from something else, there is none, so the task runs.
+    """
+
+    storage: Any
+
+    def write_path(self, path: str, content: bytes, **options: Any) -> None:  # type: ignore[override]
+        """Write Prefect's record, `content`, with the checksum and fingerprint of the result."""
+        file, _, fingerprint = path.partition("#")
+        checksum = hashlib.sha256(self.storage.get(file)).hexdigest()
+        own = {"file": file, "sha256": checksum, "fingerprint": fingerprint}
+        record = own | json.loads(content)
+        self.storage.put(record_key(file), json.dumps(record, indent=2).encode())
+
+    def read_path(self, path: str, **options: Any) -> bytes:  # type: ignore[override]
+        """Return Prefect's record; raise `ValueError` where the result does not fit it."""
+        file, _, fingerprint = path.partition("#")
+        content = self.storage.get(record_key(file))
+        record = json.loads(content)
+        if record["fingerprint"] != fingerprint:
+            raise ValueError(f"{file} was computed from something else")
+        if record["sha256"] != hashlib.sha256(self.storage.get(file)).hexdigest():
+            raise ValueError(f"{file} is damaged")
+        return content
+
+    async def aread_path(self, path: str) -> bytes:
+        """Do as `read_path`, for async flows."""
+        return self.read_path(path)
+
+    async def awrite_path(self, path: str, content: bytes) -> None:
+        """Do as `write_path`, for async flows."""
+        self.write_path(path, content)
+
+
+def record_key(file: str) -> str:
+    """Return where the record of a result lies: `a/b.parquet` has it in `a/.records/b.json`."""
+    path = PurePosixPath(file)
+    return str(path.parent / RECORDS_DIR / f"{path.name.partition('.')[0]}.json")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hex digits, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it appears whole or not at all, whatever happens in between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

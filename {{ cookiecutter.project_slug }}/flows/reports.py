@@ -1,0 +1,107 @@
+"""What a run tells people: accuracy, a table of the classes, confusion matrix, one HTML page."""
+
+import base64
+import html
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from sklearn.metrics import ConfusionMatrixDisplay, classification_report
+
+from flows.records import write_whole
+from flows.runs import REPORTS_DIR, update_run
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{run}</title>
+<style>
+  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: auto; padding: 1rem }}
+  table {{ border-collapse: collapse }}
+  th, td {{ padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ccc }}
+  th:first-child {{ text-align: left }}
+  img {{ max-width: 100% }}
+</style>
+<h1>Accuracy on the test set: {accuracy:.2%}</h1>
+<p>Run <code>{run}</code>, {rows} rows in the test set.</p>
+<h2>Each class</h2>
+{table}
+<p>Precision: of the rows that were predicted as this class, the share that are of it.
+Recall: of the rows of this class, the share that was found.
+F1: the harmonic mean of both. Support: rows of this class in the test set.</p>
+<h2>Confusion matrix</h2>
+<img alt="Confusion matrix: true classes by predicted classes" src="{picture}">
+</html>
+"""
+
+
+def write(truth: np.ndarray, predictions: np.ndarray, classes: list[str], run: str) -> None:
+    """Write `reports/<run>/`, add the accuracy to `run.json`, and make Prefect's artifacts.
+
+    `truth` and `predictions` are class names, each of shape (rows,).
+    """
+    accuracy = float((truth == predictions).mean())
+    metrics = classification_report(
+        truth, predictions, labels=classes, output_dict=True, zero_division=0
+    )
+    table = pd.DataFrame({name: metrics[name] for name in classes}).T
+    table.columns = ["precision", "recall", "F1", "support"]
+    table["support"] = table["support"].astype(int)
+    png = _confusion_matrix(truth, predictions, classes)
+    picture = "data:image/png;base64," + base64.b64encode(png).decode()
+    page = PAGE.format(
+        run=html.escape(run),
+        accuracy=accuracy,
+        rows=len(truth),
+        table=table.to_html(float_format="{:.3f}".format, border=0),
+        picture=picture,
+    )
+
+    folder = REPORTS_DIR / run
+    write_whole(folder / "confusion_matrix.png", png)
+    write_whole(folder / "report.html", page.encode())
+    figures = {"accuracy": accuracy, "classes": table.to_dict(orient="index")}
+    write_whole(folder / "metrics.json", (json.dumps(figures, indent=2) + "\n").encode())
+    update_run(run, accuracy=accuracy)
+
+    rounded: Any = table.round(3).reset_index(names="class").to_dict(orient="records")
+    create_table_artifact(rounded, key="metrics", description=f"Accuracy: {accuracy:.2%}")
+    create_image_artifact(picture, key="confusion-matrix", description="True by predicted class")
+    create_markdown_artifact(
+        f"# Accuracy on the test set: {accuracy:.2%}\n\n{_markdown(table)}\n\n"
+        f"The whole report is the file `reports/{run}/report.html`.",
+        key="report",
+        description=f"Run {run}",
+    )
+
+
+def _confusion_matrix(truth: np.ndarray, predictions: np.ndarray, classes: list[str]) -> bytes:
+    """Return a PNG whose size grows with the number of classes, so that no label is cut off."""
+    side = 3.5 + 0.5 * len(classes)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    ConfusionMatrixDisplay.from_predictions(
+        truth, predictions, labels=classes, cmap="Blues", xticks_rotation=45, ax=axes
+    )
+    axes.set(xlabel="Predicted class", ylabel="True class")
+    png = io.BytesIO()
+    figure.savefig(png, dpi=150)
+    return png.getvalue()
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    lines = ["| class | precision | recall | F1 | support |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, row in table.iterrows():
+        cell = str(name).replace("|", "\\|")
+        lines.append(
+            f"| {cell} | {row['precision']:.3f} | {row['recall']:.3f} | {row['F1']:.3f} "
+            f"| {row['support']:.0f} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,107 @@
+"""How outputs are written to disk: Parquet for tables, JSON for values, skops for models.
+
+All three are Prefect serializers, for the `result_serializer` of a task. None of them pickles, so
+nothing that is read back can run code, and each file opens with ordinary tools.
+"""
+
+import json
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from prefect.serializers import Serializer
+
+SET_COLUMN = "_set"  # says in a stored split to which set a row belongs: "train" or "test"
+LABELS_KEY = b"label_columns"
+
+
+class ParquetSerializer(Serializer):
+    """Writes a DataFrame, or the dict of four that `split_data` returns, as one Parquet table.
+
+    A split becomes one table with the column `_set` ("train" or "test") in front; which columns
+    are labels stands in the table's metadata.
+    """
+
+    type: Literal["parquet"] = "parquet"
+
+    def dumps(self, obj: pd.DataFrame | dict[str, pd.DataFrame]) -> bytes:
+        """Return `obj` as the bytes of a Parquet file."""
+        table = _table(obj) if isinstance(obj, pd.DataFrame) else _split_to_table(obj)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        return sink.getvalue().to_pybytes()
+
+    def loads(self, blob: bytes) -> pd.DataFrame | dict[str, pd.DataFrame]:
+        """Return what `dumps` was given."""
+        table = pq.read_table(pa.BufferReader(blob))
+        if LABELS_KEY in (table.schema.metadata or {}):
+            return _split_from_table(table)
+        return table.to_pandas()
+
+
+class JSONValueSerializer(Serializer):
+    """Writes lists, dicts, texts and numbers as readable JSON."""
+
+    type: Literal["json-value"] = "json-value"
+
+    def dumps(self, obj: Any) -> bytes:
+        """Return `obj` as UTF-8 JSON; raise `TypeError` for anything that is not a plain value."""
+        return (json.dumps(obj, ensure_ascii=False, indent=2) + "\n").encode()
+
+    def loads(self, blob: bytes) -> Any:
+        """Return what `dumps` was given."""
+        return json.loads(blob)
+
+
+class SkopsSerializer(Serializer):
+    """Writes a scikit-learn model as a skops file, which can be opened without running code."""
+
+    type: Literal["skops"] = "skops"
+
+    def dumps(self, obj: Any) -> bytes:
+        """Return the model as the bytes of a skops file."""
+        import skops.io
+
+        return skops.io.dumps(obj)
+
+    def loads(self, blob: bytes) -> Any:
+        """Return the model; raise `UserError` for a file that is none or holds unknown types."""
+        from flows.models import loads
+
+        return loads(blob)
+
+
+EXTENSIONS = {"parquet": ".parquet", "json-value": ".json", "skops": ".skops"}
+
+
+def _table(frame: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(frame)
+
+
+def _split_to_table(split: dict[str, pd.DataFrame]) -> pa.Table:
+    parts = []
+    for name in ("train", "test"):
+        x, y = (
+            pa.Table.from_pandas(split[f"{name}_{axis}"], preserve_index=False) for axis in "xy"
+        )
+        for column in y.column_names:
+            x = x.append_column(y.schema.field(column), y.column(column))
+        names = pa.DictionaryArray.from_arrays(pa.array([0] * len(x), pa.int8()), pa.array([name]))
+        parts.append(x.add_column(0, SET_COLUMN, names))
+    table = pa.concat_tables(parts, unify_dictionaries=True)
+    labels = json.dumps(list(split["train_y"].columns)).encode()
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), LABELS_KEY: labels})
+
+
+def _split_from_table(table: pa.Table) -> dict[str, pd.DataFrame]:
+    labels = json.loads(table.schema.metadata[LABELS_KEY])
+    sets = table.column(0)
+    table = table.remove_column(0)
+    features = [name for name in table.column_names if name not in labels]
+    split = {}
+    for name in ("train", "test"):
+        rows = table.filter(pa.compute.equal(sets, name))
+        split[f"{name}_x"] = rows.select(features).to_pandas()
+        split[f"{name}_y"] = rows.select(labels).to_pandas()
+    return split

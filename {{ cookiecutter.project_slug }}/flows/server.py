@@ -1,0 +1,218 @@
+"""Finds the Prefect server that a run talks to, or starts one for it.
+
+A server is a process of its own that listens to the pipe of the process which started it: when
+that process ends, however it ends, the pipe closes and the server stops. Nothing keeps running.
+"""
+
+import atexit
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+import urllib.request
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from flows import ROOT, UserError
+
+HOST = "127.0.0.1"
+FIRST_PORT = 4200  # Prefect's own; the next free one is taken where it is in use
+START_TIMEOUT_SECONDS = 300  # a first start creates the database, slowly on a slow disk
+STOP_TIMEOUT_SECONDS = 15
+
+ends_with_this_run = False  # whether this process uses a server that nobody can look at afterwards
+
+
+@dataclass(frozen=True)
+class Server:
+    """A Prefect server: the address of its API, and its process where this one started it."""
+
+    api_url: str
+    process: "subprocess.Popen[str] | None" = None
+
+    @property
+    def ui_url(self) -> str:
+        """Address of the dashboard."""
+        return self.api_url.removesuffix("/api")
+
+
+def prefect_home() -> Path:
+    """Return the folder of Prefect's database: `.prefect` in the project, or PREFECT_HOME."""
+    return Path(os.environ.get("PREFECT_HOME") or ROOT / ".prefect").expanduser().resolve()
+
+
+def use_server(*, dashboard: bool = False) -> Server:
+    """Return the server for this process, and point Prefect, once imported, at it.
+
+    It is the user's own (PREFECT_API_URL or an active profile), else the one that `ui` or `serve`
+    runs for this project, else a new one. Call it before Prefect is imported.
+    """
+    global ends_with_this_run
+    if api_url := _chosen_by_user():
+        return Server(api_url)
+    server = find() or start(dashboard=dashboard)
+    ends_with_this_run = server.process is not None and not dashboard
+    os.environ["PREFECT_API_URL"] = server.api_url
+    # A proxy, as many universities have one, cannot reach a server on this machine.
+    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST]))
+    return server
+
+
+def _chosen_by_user() -> str | None:
+    """Return the address that the user set for Prefect, or None."""
+    if api_url := os.environ.get("PREFECT_API_URL"):
+        return api_url
+    own_settings = tomllib.loads((ROOT / "prefect.toml").read_text(encoding="utf-8"))
+    profiles = os.environ.get("PREFECT_PROFILES_PATH") or "~/.prefect/profiles.toml"
+    places = [Path(profiles).expanduser(), prefect_home() / "profiles.toml", ROOT / ".env"]
+    if "api" not in own_settings and not any(place.exists() for place in places):
+        return None  # the usual case, told apart without the second that importing Prefect takes
+    # Prefect reads its settings once, when it is imported: so ask it in another process.
+    ask = "from prefect.settings import get_current_settings as s; print(s().api.url or '')"
+    answer = subprocess.run(
+        [sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip() or None
+
+
+def find() -> Server | None:
+    """Return the server that `ui` or `serve` runs for this project, or None.
+
+    By now anything may answer at the recorded address: ours is only a server of the same Prefect
+    version that keeps its records in this project's folder.
+    """
+    try:
+        api_url = json.loads(_record().read_text(encoding="utf-8"))["api_url"]
+        if _ask(f"{api_url}/admin/version") != metadata.version("prefect"):
+            return None
+        if Path(_ask(f"{api_url}/admin/settings")["home"]) != prefect_home():
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Server(api_url)
+
+
+def start(*, dashboard: bool = False) -> Server:
+    """Start a server of this project that stops when this process ends.
+
+    With `dashboard`, it serves Prefect's pages, and later runs find it; without, it serves this
+    run alone. It answers only after a while: see `wait_until_ready`.
+    """
+    prefect_home().mkdir(parents=True, exist_ok=True)
+    if not (prefect_home() / "prefect.db").exists():
+        print("The first run in a project prepares Prefect's database, please wait ...", flush=True)
+    with _log_path().open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.server", *(["--dashboard"] if dashboard else [])],
+            cwd=ROOT,
+            env={**os.environ, "PREFECT_HOME": str(prefect_home())},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            # Ctrl-C is for the run; the server must live until the run has reported its end.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+    assert process.stdout is not None
+    server = Server(process.stdout.readline().strip(), process)
+    # Registered before Prefect is imported, so that it runs after Prefect has sent its last logs.
+    atexit.register(stop, server)
+    if dashboard:
+        _record().write_text(json.dumps({"api_url": server.api_url}), encoding="utf-8")
+    return server
+
+
+def wait_until_ready(server: Server) -> None:
+    """Return when the server answers; raise `UserError` where it ends or takes too long."""
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while server.process is None or server.process.poll() is None:
+        try:
+            _ask(f"{server.api_url}/health")
+            return
+        except OSError as error:
+            if time.monotonic() > deadline or server.process is None:
+                raise UserError(f"No Prefect server answers at {server.api_url}: {error}") from None
+            time.sleep(0.05)
+    raise UserError(f"The Prefect server did not start; {_log_path()} says why.")
+
+
+def stop(server: Server) -> None:
+    """Let the server write what it still holds, and end it."""
+    if server.process is None or server.process.stdin is None or server.process.stdin.closed:
+        return
+    if find() == Server(server.api_url):
+        _record().unlink(missing_ok=True)
+    server.process.stdin.close()
+    try:
+        server.process.wait(STOP_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.process.kill()
+        server.process.wait()
+
+
+def _record() -> Path:
+    """File in which a server with a dashboard leaves its address for later runs."""
+    return prefect_home() / "server.json"
+
+
+def _log_path() -> Path:
+    return prefect_home() / "server.log"
+
+
+def _ask(url: str) -> Any:
+    """Return what a server answers, as Python values; raise `OSError` where none does."""
+    without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with without_proxy.open(url, timeout=10) as answer:
+        return json.load(answer)
+
+
+def _listen(port: int) -> socket.socket:
+    """Return a socket that listens on `port`, or on the next free one; 0 is any free port.
+
+    Listening comes before the heavy imports: a client that is early waits instead of failing.
+    """
+    while True:
+        listener = socket.socket()
+        try:
+            listener.bind((HOST, port))
+            listener.listen(128)
+            return listener
+        except OSError:
+            listener.close()
+            port += 1
+
+
+def _serve(*, dashboard: bool) -> None:
+    """Run a server in this process until its standard input closes."""
+    server = None
+
+    def stop_with_parent() -> None:
+        sys.stdin.read()
+        if server is None:
+            os._exit(0)
+        server.should_exit = True
+
+    threading.Thread(target=stop_with_parent, daemon=True).start()
+    listener = _listen(FIRST_PORT if dashboard else 0)
+    url = f"http://{HOST}:{listener.getsockname()[1]}"
+    print(f"{url}/api", flush=True)
+    os.environ["PREFECT_UI_API_URL"] = f"{url}/api"
+
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    app = create_app(ephemeral=not dashboard)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    _serve(dashboard="--dashboard" in sys.argv[1:])

@@ -1,0 +1,201 @@
+"""The one entry to this project: `python main.py` runs `main-flow`; `--help` lists the rest."""
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from flows import ROOT, UserError
+
+if TYPE_CHECKING:
+    from prefect import Flow
+
+    from flows.server import Server
+
+# Nothing heavy is imported here: `--help` and a mistyped parameter answer at once.
+FLOWS = {
+    "main-flow": "flows.main_flow:main_flow",
+    "data-engineer": "flows.data_engineer:data_engineer",
+    "data-science": "flows.data_science:data_science",
+}
+FlowName = Literal["main-flow", "data-engineer", "data-science"]
+STARTED_IN = Path.cwd()
+
+app = App(
+    name="main.py",
+    help="Iris with Prefect: prepare the data, train a model, report how good it is.",
+    help_epilogue="Any command with --debug shows the whole traceback of an error.",
+    version_flags=[],
+)
+
+
+@app.default
+@app.command
+def run(
+    flow: FlowName = "main-flow",
+    *,
+    param: Annotated[list[str] | None, Parameter(negative="")] = None,
+    param_file: Path | None = None,
+) -> None:
+    """Run a flow once and say what came of it.
+
+    Parameters
+    ----------
+    flow
+        Flow to run.
+    param
+        One parameter as name=value, as often as you like; wins over the file.
+    param_file
+        JSON file with parameters, such as params.json.
+    """
+    from flows.parameters import read_parameters
+    from flows.server import use_server, wait_until_ready
+    from flows.summary import summary
+
+    file = STARTED_IN / param_file if param_file else None
+    parameters = read_parameters(flow, param or [], file)
+    server = use_server()  # it starts while Prefect and scikit-learn are imported
+    function = load(flow)
+    wait_until_ready(server)
+    print(summary(function(**parameters), server))
+
+
+@app.command
+def serve(
+    *, every: int | None = None, cron: str | None = None, timezone: str | None = None
+) -> None:
+    """Serve the three flows as deployments, with the dashboard, until Ctrl-C.
+
+    Parameters
+    ----------
+    every
+        Run main-flow every so many seconds.
+    cron
+        Run main-flow at these times, such as "0 6 * * *" for every day at six.
+    timezone
+        Time zone of --cron, such as America/Sao_Paulo; this machine's where it is left out.
+    """
+    server = start_dashboard()
+    from flows.deployments import read_schedule, serve_flows
+
+    schedule = read_schedule(every, cron, timezone)
+    wait_for_dashboard(server)
+    serve_flows(schedule)
+
+
+@app.command
+def ui(*, browser: bool = True) -> None:
+    """Open the dashboard, where each flow can be run with other parameters, until Ctrl-C.
+
+    Parameters
+    ----------
+    browser
+        Open the page in the browser.
+    """
+    server = start_dashboard()
+    from flows.deployments import serve_flows
+
+    wait_for_dashboard(server)
+    if browser:
+        import webbrowser
+
+        webbrowser.open(server.ui_url)
+    serve_flows(schedule=None)
+
+
+@app.command
+def visualize(flow: FlowName = "main-flow") -> None:
+    """Draw the graph of a flow: as Mermaid text, and as SVG and PNG where Graphviz is installed.
+
+    Parameters
+    ----------
+    flow
+        Flow to draw.
+    """
+    from flows.graphs import draw
+
+    print(draw(load(flow)))
+
+
+@app.command
+def predict(*values: str, csv: Path | None = None) -> None:
+    """Predict the class of one row, or of each row of a CSV file, with the newest model.
+
+    Parameters
+    ----------
+    values
+        The row: one value for each feature, in the order of the training data.
+    csv
+        CSV file with a header that names the features.
+    """
+    from flows.predictions import predict_file, predict_row
+
+    print(predict_file(STARTED_IN / csv) if csv else predict_row(list(values)))
+
+
+@app.command
+def doctor() -> None:
+    """Check Python, packages, folders, port, Graphviz and a server start; say what to do."""
+    from flows.doctor import examine
+
+    if not examine():
+        sys.exit(1)
+
+
+def load(flow: str) -> "Flow[..., str]":
+    """Return a flow by its name."""
+    module, _, name = FLOWS[flow].partition(":")
+    return getattr(import_module(module), name)
+
+
+def start_dashboard() -> "Server":
+    """Start this project's server with its pages; raise `UserError` where one already runs."""
+    from flows.server import find, use_server
+
+    if running := find():
+        raise UserError(f"This project's dashboard already runs: {running.ui_url}")
+    return use_server(dashboard=True)
+
+
+def wait_for_dashboard(server: "Server") -> None:
+    """Return when the dashboard can be opened, and say where."""
+    from flows.server import wait_until_ready
+
+    wait_until_ready(server)
+    print(f"Dashboard: {server.ui_url}   (Ctrl-C stops it)", flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; return 0, 2 for input that cannot be used, 1 for a run that failed."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    os.chdir(ROOT)  # Prefect reads prefect.toml from the current folder
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    if not debug:
+        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"] = "flows.logs.PlainConsoleHandler"
+    for stream in (sys.stdout, sys.stderr):
+        # A console that lacks a letter shows "?" instead.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        app(arguments, exit_on_error=False, print_error=True)
+    except CycloptsError:
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, UserError):
+            print(f"Error: {error}", file=sys.stderr)
+            return error.exit_code
+        print(f"Error: {type(error).__name__}: {error}", file=sys.stderr)
+        print("The run failed; --debug shows where.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
