@@ -1,0 +1,71 @@
+# `make demo` and `make test` need Python 3.11 or newer, git and make, and ask nothing. They write
+# to .venv/ and build/ only. CONTRIBUTING.md has the same steps for Windows.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PROJECT := {{ cookiecutter.project_slug }}
+UV := $(BIN)/uv
+INSTALL := $(UV) pip install --quiet --python
+
+export UV_PYTHON_DOWNLOADS := never
+# Caches in the template's folder would get into the projects that are generated from it.
+export RUFF_CACHE_DIR := $(CURDIR)/build/cache/ruff
+export MYPY_CACHE_DIR := $(CURDIR)/build/cache/mypy
+export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
+
+.PHONY: demo test newest clean
+
+## Generate the default project into build/, and run it.
+demo: .venv/generate.stamp build/cookiecutter.yaml
+	$(BIN)/python tests/template_copy.py build/template
+	$(BIN)/cookiecutter build/template --no-input --overwrite-if-exists --output-dir build \
+		--config-file build/cookiecutter.yaml
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python build/iris-project/.venv
+	$(INSTALL) build/iris-project/.venv/bin/python --requirement build/iris-project/requirements.txt
+	cd build/iris-project && .venv/bin/python main.py
+
+## Run every test: of the template, and of its folder as it stands.
+test: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+	$(BIN)/python tests/template_copy.py build/template
+	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python -m mypy .
+	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python -m pytest
+
+## Run the default project and its tests on the newest versions that its bounds allow.
+newest: .venv/generate.stamp build/cookiecutter.yaml
+	rm -rf build/newest
+	$(BIN)/python tests/template_copy.py build/template
+	$(BIN)/cookiecutter build/template --no-input --output-dir build/newest \
+		--config-file build/cookiecutter.yaml
+	$(UV) venv --quiet --python $(BIN)/python build/newest/.venv
+	$(INSTALL) build/newest/.venv/bin/python --upgrade \
+		--requirement build/newest/iris-project/pyproject.toml \
+		--group build/newest/iris-project/pyproject.toml:dev
+	cd build/newest/iris-project && ../.venv/bin/python main.py
+	cd build/newest/iris-project && ../.venv/bin/python -m pytest
+
+clean:
+	rm -rf .venv build
+
+.venv/uv.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed. Name it: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv \
+		|| { echo "uv, which installs everything else, could not be installed." >&2; exit 1; }
+	@touch $@
+
+.venv/generate.stamp: .venv/uv.stamp pyproject.toml
+	$(INSTALL) $(BIN)/python --group generate
+	@touch $@
+
+.venv/test.stamp: .venv/uv.stamp pyproject.toml {{\ cookiecutter.project_slug\ }}/requirements.txt
+	$(INSTALL) $(BIN)/python --group test --requirement "$(PROJECT)/requirements.txt"
+	@touch $@
+
+# Cookiecutter keeps its replay files in the home folder, unless it is told otherwise.
+build/cookiecutter.yaml:
+	@mkdir -p build
+	@printf 'replay_dir: build/replay\ncookiecutters_dir: build/templates\n' > $@

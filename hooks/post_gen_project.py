@@ -1,0 +1,211 @@
+"""Finishes a project that cookiecutter has just written, from inside its folder.
+
+Keeps the files of the chosen language and licence, makes a first commit where that makes sense,
+and says what to do next. Runs on the standard library alone. A crash here would make cookiecutter
+delete the project, so what is not essential (git, printing) may fail and does no harm. The files
+are named one by one: with `--overwrite-if-exists` the folder may hold a person's own work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+TRANSLATED_FILES = ["README.md"]
+LICENCES = ["MIT", "BSD-3-Clause", "Apache-2.0"]
+COMMIT_MESSAGE = "Generate the project"
+
+MESSAGES = {
+    "en": {
+        "ready": "Your project is ready. Train the first model with",
+        "or": "or, without uv, with",
+        "commit": "When you want to keep its history in git:",
+        "git failed": "The first git commit was not made: {}\nTo make it yourself:",
+    },
+    "pt-BR": {
+        "ready": "Seu projeto está pronto. Treine o primeiro modelo com",
+        "or": "ou, sem uv, com",
+        "commit": "Quando quiser guardar o histórico no git:",
+        "git failed": "O primeiro commit no git não foi feito: {}\nPara fazê-lo:",
+    },
+}
+GIT_COMMANDS = ["git init", "git add --all", f'git commit --message "{COMMIT_MESSAGE}"']
+
+
+def main() -> None:
+    """Finish the project in the current folder."""
+    answers = json.loads(r"""{{ cookiecutter | tojson }}""")
+    project = Path.cwd()
+    keep_language(project, answers["language"])
+    keep_licence(project, answers["license"])
+
+    if is_update_by_cruft(project, answers):
+        return
+    messages = MESSAGES[answers["language"]]
+    hint = ""
+    if "_commit" in answers:  # cruft adds a file of its own after this, so the commit must wait
+        hint = messages["commit"]
+    elif shutil.which("git") and not is_inside_work_tree(project):
+        failure = make_first_commit(project, answers["author_name"])
+        hint = messages["git failed"].format(failure) if failure else ""
+    say(next_steps(folder_as_seen(project, answers), messages))
+    if hint:
+        say(f"{hint}\n\n{indented(GIT_COMMANDS)}\n")
+
+
+def keep_language(project: Path, language: str) -> None:
+    """Leave each translated file in the chosen language, under its plain name."""
+    for name in TRANSLATED_FILES:
+        plain = project / name
+        translation = plain.with_suffix(f".pt-BR{plain.suffix}")
+        if language == "pt-BR":
+            translation.replace(plain)
+        else:
+            translation.unlink()
+
+
+def keep_licence(project: Path, licence: str) -> None:
+    """Leave the text of the chosen licence as `LICENSE`, or no word of a licence at all."""
+    folder = project / "licenses"
+    for name in LICENCES:
+        text = folder / name
+        if name == licence:
+            text.replace(project / "LICENSE")
+        else:
+            text.unlink()
+    with contextlib.suppress(OSError):  # not empty: a person keeps files of that name
+        folder.rmdir()
+    if licence == "none":
+        metadata = project / "pyproject.toml"
+        # Bytes: neither the line ends nor the encoding are to change.
+        metadata.write_bytes(
+            re.sub(rb'^license = "none"\r?\n', b"", metadata.read_bytes(), flags=re.MULTILINE)
+        )
+
+
+def is_update_by_cruft(project: Path, answers: dict[str, Any]) -> bool:
+    """Tell whether `cruft update` or `cruft diff` made this, in a folder that goes away at once."""
+    above = project.parent
+    temporary = Path(tempfile.gettempdir()).resolve()
+    return "_commit" in answers and above.parent == temporary and above.name.startswith("tmp")
+
+
+def is_inside_work_tree(project: Path) -> bool:
+    """Tell whether the project or a folder above it is a git repository already."""
+    return any((folder / ".git").exists() for folder in (project, *project.parents))
+
+
+def make_first_commit(project: Path, author: str) -> str:
+    """Make a git repository with one commit; return why that failed, or nothing."""
+    try:
+        git(project, "init", "--quiet", "--template=")
+        git(project, "add", "--all")
+        identity = [] if has_identity(project) else own_identity(author)
+        git(project, *identity, "commit", "--quiet", "--no-gpg-sign", "-m", COMMIT_MESSAGE)
+    except subprocess.CalledProcessError as error:
+        return " ".join((error.stderr or str(error)).split())
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return ""
+
+
+def git(project: Path, *arguments: str) -> str:
+    """Run git in the project, out of reach of the user's hooks and of an outer git process."""
+    settings = [f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "core.safecrlf=false"]
+    options = [word for setting in settings for word in ("-c", setting)]
+    outer = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
+    finished = subprocess.run(
+        ["git", *options, *arguments],
+        cwd=project,
+        env={name: value for name, value in os.environ.items() if name not in outer},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=60,
+        check=True,
+    )
+    return finished.stdout
+
+
+def has_identity(project: Path) -> bool:
+    """Tell whether git knows a name and an address to commit with."""
+    try:
+        git(project, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
+        git(project, "-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
+def own_identity(author: str) -> list[str]:
+    """Return git options that name the author for one commit."""
+    # Git drops these characters from the ends of a name, and refuses what is then empty.
+    name = " ".join(author.split()).strip(" .,:;<>\"\\'") or "author"
+    return ["-c", f"user.name={name}", "-c", "user.email=author@localhost"]
+
+
+def folder_as_seen(project: Path, answers: dict[str, Any]) -> str:
+    """Return the project's folder as a person would name it from where they are."""
+    seen = Path(answers["_output_dir"], project.name) if "_output_dir" in answers else project
+    here = os.environ.get("PWD", "")  # where the shell is; not set by Windows
+    if here and seen.is_relative_to(here):
+        return str(seen.relative_to(here))
+    return str(seen)
+
+
+def next_steps(folder: str, messages: dict[str, str]) -> str:
+    """Return the commands that run the project, for this system."""
+    enter = f"cd {quoted(folder)}"
+    if os.name == "nt":  # no activation: PowerShell forbids its script unless set up
+        python = r".venv\Scripts\python"
+        environment = ["python -m venv .venv", f"{python} -m pip install -r requirements.txt"]
+    else:
+        python = "python"
+        environment = [
+            "python3 -m venv .venv",
+            "source .venv/bin/activate",
+            "python -m pip install -r requirements.txt",
+        ]
+    with_uv = indented([enter, "uv run main.py"])
+    without_uv = indented([enter, *environment, f"{python} main.py"])
+    return f"\n{messages['ready']}\n\n{with_uv}\n\n{messages['or']}\n\n{without_uv}\n"
+
+
+def quoted(word: str) -> str:
+    """Quote `word` for this system's shell (on Windows for cmd and PowerShell, if both can)."""
+    if os.name != "nt":
+        return shlex.quote(word)
+    if re.fullmatch(r"[\w./\\:=+-]+", word):
+        return word
+    if not re.search(r'["$`%]|\\$', word):
+        return f'"{word}"'
+    return "'" + word.replace("'", "''").replace('"', '\\"') + "'"
+
+
+def indented(commands: list[str]) -> str:
+    """Return one command a line, each set in from the margin."""
+    return "\n".join(f"  {command}" for command in commands)
+
+
+def say(text: str) -> None:
+    """Print, whatever the console's encoding is and even if nobody reads it any more."""
+    try:
+        encoding = sys.stdout.encoding
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except (OSError, ValueError, AttributeError):
+        # Else Python would try again at its exit, fail, and the project would be deleted.
+        sys.stdout = None
+
+
+if __name__ == "__main__":
+    main()
