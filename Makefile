@@ -1,5 +1,5 @@
 # `make demo` and `make test` need Python 3.11 or newer, git and make, and ask nothing. They write
-# to .venv/ and build/ only. CONTRIBUTING.md has the same steps for Windows.
+# to .venv/ and build/ only. README.md has the same steps for Windows.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,6 +8,8 @@ UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python
 
 export UV_PYTHON_DOWNLOADS := never
+# Compile once, at installation: else each of the many processes that are started here may have to.
+export UV_COMPILE_BYTECODE := 1
 # Caches in the template's folder would get into the projects that are generated from it.
 export RUFF_CACHE_DIR := $(CURDIR)/build/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/build/cache/mypy

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from flows import ROOT, UserError
+from flows.server import CONSOLE_HANDLER
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -53,14 +54,16 @@ def run(
     """
     from flows.parameters import read_parameters
     from flows.server import use_server, wait_until_ready
-    from flows.summary import summary
 
     file = STARTED_IN / param_file if param_file else None
     parameters = read_parameters(flow, param or [], file)
     server = use_server()  # it starts while Prefect and scikit-learn are imported
     function = load(flow)
     wait_until_ready(server)
-    print(summary(function(**parameters), server))
+    name = function(**parameters)
+    from flows.runs import summary
+
+    print("", summary(name, "python main.py ui" if server.process else server.ui_url), sep="\n")
 
 
 @app.command
@@ -131,7 +134,7 @@ def predict(*values: str, csv: Path | None = None) -> None:
     csv
         CSV file with a header that names the features.
     """
-    from flows.predictions import predict_file, predict_row
+    from flows.models import predict_file, predict_row
 
     print(predict_file(STARTED_IN / csv) if csv else predict_row(list(values)))
 
@@ -174,13 +177,14 @@ def main(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     os.chdir(ROOT)  # Prefect reads prefect.toml from the current folder
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".prefect" / "matplotlib"))
     if not debug:
-        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"] = "flows.logs.PlainConsoleHandler"
+        os.environ[CONSOLE_HANDLER] = "flows.logs.PlainConsoleHandler"
     for stream in (sys.stdout, sys.stderr):
         # A console that lacks a letter shows "?" instead.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        app(arguments, exit_on_error=False, print_error=True)
+        app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         return 2
     except KeyboardInterrupt:

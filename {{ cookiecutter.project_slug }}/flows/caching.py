@@ -1,12 +1,16 @@
 """When a task is not run again: `CHECKPOINT` and `BY_CONTENT`, two Prefect cache policies.
 
-Both look at everything that an output depends on: the task's file and its inputs, to the last
+Both look at everything that an output depends on: the task's code and its inputs, to the last
 byte. What they return is a file name, then "#", then the fingerprint of all that.
 """
 
 import hashlib
 import inspect
+import sys
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,7 @@ from prefect.context import TaskRunContext
 from prefect.settings import get_current_settings
 from prefect.utilities.hashing import hash_objects
 
+from flows import ROOT
 from flows.runs import CHECKPOINT_NAME, current_run
 from flows.serializers import EXTENSIONS
 
@@ -63,17 +68,61 @@ BY_CONTENT = _ByContent()
 
 
 def fingerprint(function: Any, inputs: dict[str, Any]) -> str:
-    """Return a hash (64 hex digits) of a task's source file and its inputs."""
-    digest = hashlib.sha256()
-    source = inspect.getsourcefile(function)
-    if source:
-        with open(source, "rb") as file:  # noqa: PTH123 - inspect gives text
-            digest.update(file.read())
-    digest.update(f"{function.__qualname__} pandas {pd.__version__}".encode())
+    """Return a hash (64 hex digits) of a task's code and its inputs.
+
+    The code is what Python runs: of the function, and of everything in this project that it uses.
+    So a comment changes nothing, and an edit of another task in the same file does not either.
+    """
+    digest = hashlib.sha256(f"{sys.version_info[:2]} pandas {pd.__version__}".encode())
+    for part in _code(function, set()):
+        digest.update(part)
     for name in sorted(inputs):
         digest.update(name.encode())
         _add(digest, inputs[name])
     return digest.hexdigest()
+
+
+def _code(used: Any, seen: set[int]) -> Iterator[bytes]:
+    """Yield what Python runs for a function, class or task, and for what that uses in turn."""
+    used = getattr(used, "fn", used)  # a Prefect task is a function in a wrapper
+    if id(used) in seen:
+        return
+    seen.add(id(used))
+    if isinstance(used, type):
+        for member in vars(used).values():
+            if inspect.isfunction(member):
+                yield from _code(member, seen)
+    elif inspect.isfunction(used):
+        yield f"{used.__name__}{used.__defaults__!r}{used.__kwdefaults__!r}".encode()
+        names = yield from _bytecode(used.__code__)
+        for name in names:
+            value = used.__globals__.get(name)
+            if isinstance(value, ModuleType) and _is_ours(value.__file__):
+                for attribute in sorted(vars(value).keys() & set(names)):
+                    yield from _code(getattr(value, attribute), seen)
+            elif isinstance(value, str | int | float | bytes | tuple):
+                yield f"{name}={value!r}".encode()
+            elif _is_ours(getattr(inspect.getmodule(value), "__file__", None)):
+                yield from _code(value, seen)
+
+
+def _bytecode(code: CodeType) -> Generator[bytes, None, list[str]]:
+    """Yield a code object and those within it; return the names that they use, sorted."""
+    yield code.co_code
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= set((yield from _bytecode(constant)))
+        elif isinstance(constant, frozenset):  # its order differs from process to process
+            yield repr(sorted(map(repr, constant))).encode()
+        else:
+            yield repr(constant).encode()
+    yield repr(code.co_names).encode()
+    return sorted(names)
+
+
+def _is_ours(file: str | None) -> bool:
+    return file is not None and Path(file).is_relative_to(ROOT)
 
 
 def _add(digest: Any, value: Any) -> None:

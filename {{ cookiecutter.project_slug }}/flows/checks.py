@@ -2,6 +2,7 @@
 
 import csv
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,29 @@ def read_csv(path: Path) -> pd.DataFrame:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = next(csv.reader(file), [])
-        data = pd.read_csv(path, encoding="utf-8-sig", skip_blank_lines=False, low_memory=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            data = pd.read_csv(
+                path,
+                encoding="utf-8-sig",
+                skip_blank_lines=False,
+                low_memory=False,
+                index_col=False,
+            )
     except FileNotFoundError:
         raise BadData(str(path), ["there is no such file: check raw_path"]) from None
     except UnicodeDecodeError:
         raise BadData(str(path), ["it is not UTF-8 text: save it as “CSV UTF-8”"]) from None
+    except pd.errors.ParserWarning:
+        raise BadData(str(path), ["its rows have more values than its header has names"]) from None
     except (OSError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise BadData(str(path), [f"it is not a CSV table: {reason}"]) from None
 
     problems = [f"column {name!r} stands twice" for name in _repeated(header)]
     problems += [f"column {i} has no name" for i, name in enumerate(header, 1) if not name.strip()]
+    if not header:
+        problems = ["its first line is empty: it must hold the names of the columns"]
     if len(header) == 1 and ";" in header[0]:
         problems = ["its columns are separated by semicolons: save it with commas"]
     if problems:
@@ -88,15 +101,18 @@ def _feature_rules(values: pd.Series) -> pa.Column:
     has_values = pa.Check(_has_values, error="has no values", ignore_na=False)
     if not _is_number_column(values):
         return pa.Column(nullable=True, checks=has_values)
-    is_finite = pa.Check(lambda numbers: numbers.abs() != math.inf, error="is infinite")
+    is_finite = pa.Check(_is_finite, error="is infinite")
     return pa.Column(float, nullable=True, coerce=True, checks=[has_values, is_finite])
 
 
 def _target_rules(test_data_ratio: float) -> pa.Column:
     def leaves_rows(classes: pd.Series) -> bool:
         rows_for_test = math.ceil(len(classes) * test_data_ratio)
-        fewest = min(rows_for_test, len(classes) - rows_for_test)
-        return fewest >= classes.nunique()
+        rows_for_training = len(classes) - rows_for_test
+        rows_of_class = classes.value_counts()
+        rarest = rows_of_class[rows_of_class > 1].min()  # a single row is another rule's matter
+        fewest = min(rows_for_test, rows_for_training)
+        return fewest >= classes.nunique() and not rarest * rows_for_training < len(classes)
 
     return pa.Column(
         nullable=False,
@@ -114,6 +130,10 @@ def _target_rules(test_data_ratio: float) -> pa.Column:
 
 def _has_values(values: pd.Series) -> bool:
     return bool(values.notna().any())
+
+
+def _is_finite(values: pd.Series) -> pd.Series:
+    return pd.to_numeric(values, errors="coerce").abs() != math.inf  # text is another rule's matter
 
 
 def _occurs_twice(classes: pd.Series) -> pd.Series:

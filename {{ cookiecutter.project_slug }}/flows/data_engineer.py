@@ -88,6 +88,7 @@ def split_data(
     log_prints=True,
     on_completion=[finish_run],
     on_failure=[finish_run],
+    on_crashed=[finish_run],
 )
 def data_engineer(
     raw_path: RawPath = "data/raw/iris.csv",

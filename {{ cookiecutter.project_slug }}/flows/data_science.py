@@ -91,6 +91,7 @@ def class_names(labels: pd.DataFrame) -> np.ndarray:
     log_prints=True,
     on_completion=[finish_run],
     on_failure=[finish_run],
+    on_crashed=[finish_run],
 )
 def data_science(
     checkpoint: Checkpoint = "latest",

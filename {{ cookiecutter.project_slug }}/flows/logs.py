@@ -1,11 +1,15 @@
 """What of Prefect's log is shown in the terminal; the dashboard always shows all of it."""
 
 import logging
+import re
 from copy import copy
 
 from prefect.logging.handlers import PrefectConsoleHandler
 
 from flows import server
+
+# Our own hook, and that Prefect cannot keep an error in the format of a task's result.
+NOISE = re.compile("ook 'finish_run'|Failed to serialize object of type")
 
 
 class PlainConsoleHandler(PrefectConsoleHandler):
@@ -15,8 +19,11 @@ class PlainConsoleHandler(PrefectConsoleHandler):
         """Show a record, unless it says nothing to a person; other handlers get it whole."""
         message = record.getMessage()
         leads_nowhere = message.startswith("View at ") and server.ends_with_this_run
-        if leads_nowhere or "ook 'finish_run'" in message:
+        if leads_nowhere or NOISE.search(message):
             return
         record = copy(record)
+        error = record.exc_info[1] if record.exc_info else None
+        if error and str(error) not in message:
+            record.msg, record.args = f"{message}: {error}", ()
         record.exc_info = record.exc_text = None
         super().emit(record)

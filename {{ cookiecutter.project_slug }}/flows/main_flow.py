@@ -25,6 +25,7 @@ from flows.runs import current_run, finish_run
     log_prints=True,
     on_completion=[finish_run],
     on_failure=[finish_run],
+    on_crashed=[finish_run],
 )
 def main_flow(
     raw_path: RawPath = "data/raw/iris.csv",

@@ -1,16 +1,41 @@
-"""The trained models on disk, read without Prefect, so that a prediction takes no server."""
+"""Predicts with the newest model on disk, without Prefect: a prediction takes no server."""
 
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from flows import ROOT, UserError
 
-# Types that skops does not know by itself; it only describes an array.
+# What skops does not trust by itself, but may: a dtype only describes an array.
 TRUSTED = ["numpy.dtype"]
+
+
+def predict_row(values: list[str]) -> str:
+    """Return class and probability for one row of feature values, in the order of training."""
+    model = newest_model()
+    features = list(model.feature_names_in_)
+    if len(values) != len(features):
+        raise UserError(f"The model needs {len(features)} values: {', '.join(features)}.")
+    answer = _predict(model, pd.DataFrame([values], columns=features)).iloc[0]
+    return f"{answer['class']} (probability {answer['probability']:.3f})"
+
+
+def predict_file(path: Path) -> str:
+    """Return the rows of a CSV file, as CSV, with the columns class and probability added."""
+    from flows.checks import read_csv
+
+    model = newest_model()
+    rows = read_csv(path)
+    missing = [name for name in model.feature_names_in_ if name not in rows.columns]
+    if missing:
+        raise UserError(f"{path} has no column {', '.join(missing)}.")
+    return rows.join(_predict(model, rows)).to_csv(index=False, lineterminator="\n").rstrip("\n")
 
 
 def newest_model() -> Any:
     """Return the model of the newest run; raise `UserError` where there is none."""
-    paths = sorted((ROOT / "models").glob("*/*.skops"))  # a run's folder begins with its time
+    paths = sorted((ROOT / "models").glob("*/**/*.skops"))  # a run's folder begins with its time
     if not paths:
         raise UserError("There is no model yet: train one with `python main.py`.")
     return loads(paths[-1].read_bytes())
@@ -35,3 +60,28 @@ def loads(blob: bytes) -> Any:
         raise
     except Exception as error:  # a damaged file fails anywhere inside zipfile, json or NumPy
         raise UserError(f"The model cannot be read, it is damaged: {error}.") from None
+
+
+def _predict(model: Any, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the likeliest class of each row, and its probability from 0 to 1."""
+    features = rows[list(model.feature_names_in_)].copy()
+    for kind, _, names in model.named_steps["columns"].transformers_:
+        for name in names:
+            features[name] = (
+                _as_numbers(features[name]) if kind == "numbers" else features[name].astype("str")
+            )
+    probabilities = model.predict_proba(features)
+    return pd.DataFrame(
+        {
+            "class": model.classes_[probabilities.argmax(axis=1)],
+            "probability": probabilities.max(axis=1),
+        },
+        index=rows.index,
+    )
+
+
+def _as_numbers(values: pd.Series) -> pd.Series:
+    try:
+        return pd.to_numeric(values).astype("float64")
+    except ValueError as error:
+        raise UserError(f"{values.name} must be a number: {error}.") from None

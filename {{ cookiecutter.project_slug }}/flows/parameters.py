@@ -118,7 +118,7 @@ def _read_param_file(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"--param-file {path} is not valid JSON: {error}.") from None
     if not isinstance(given, dict):
-        raise UserError(f'--param-file {path} must hold an object such as {{"C": 0.5}}.')
+        raise UserError(f"--param-file {path} must hold one JSON object, as params.json does.")
     return given
 
 

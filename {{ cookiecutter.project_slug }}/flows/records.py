@@ -9,7 +9,13 @@ from uuid import uuid4
 
 from prefect.filesystems import WritableFileSystem
 
+from flows.serializers import EXTENSIONS
+
 RECORDS_DIR = ".records"  # beside the files it is about
+
+
+class UnfitError(ValueError):
+    """Why a file is not what its record says."""
 
 
 class Records(WritableFileSystem):
@@ -30,14 +36,13 @@ class Records(WritableFileSystem):
         self.storage.put(record_key(file), json.dumps(record, indent=2).encode())
 
     def read_path(self, path: str, **options: Any) -> bytes:  # type: ignore[override]
-        """Return Prefect's record; raise `ValueError` where the result does not fit it."""
+        """Return Prefect's record; raise `UnfitError` where the result does not fit it."""
         file, _, fingerprint = path.partition("#")
-        content = self.storage.get(record_key(file))
+        content: bytes = self.storage.get(record_key(file))
         record = json.loads(content)
         if record["fingerprint"] != fingerprint:
-            raise ValueError(f"{file} was computed from something else")
-        if record["sha256"] != hashlib.sha256(self.storage.get(file)).hexdigest():
-            raise ValueError(f"{file} is damaged")
+            raise UnfitError("was computed from something else")
+        vouch(record, self.storage.get(file))
         return content
 
     async def aread_path(self, path: str) -> bytes:
@@ -47,6 +52,17 @@ class Records(WritableFileSystem):
     async def awrite_path(self, path: str, content: bytes) -> None:
         """Do as `write_path`, for async flows."""
         self.write_path(path, content)
+
+
+def vouch(record: dict[str, Any], content: bytes) -> None:
+    """Raise `UnfitError` unless a file is whole, and written in a way that is safe to read.
+
+    Prefect would also read pickles, which run code when they are opened.
+    """
+    if record["serializer"]["type"] not in EXTENSIONS:
+        raise UnfitError(f"is a {record['serializer']['type']}, which is not opened")
+    if record["sha256"] != hashlib.sha256(content).hexdigest():
+        raise UnfitError("is damaged")
 
 
 def record_key(file: str) -> str:

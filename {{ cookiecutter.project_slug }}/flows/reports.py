@@ -4,41 +4,42 @@ import base64
 import html
 import io
 import json
+from string import Template
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from sklearn.metrics import ConfusionMatrixDisplay, classification_report
 
 from flows.records import write_whole
 from flows.runs import REPORTS_DIR, update_run
 
-PAGE = """<!doctype html>
+PAGE = Template("""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>{run}</title>
+<title>$run</title>
 <style>
-  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: auto; padding: 1rem }}
-  table {{ border-collapse: collapse }}
-  th, td {{ padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ccc }}
-  th:first-child {{ text-align: left }}
-  img {{ max-width: 100% }}
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: auto; padding: 1rem }
+  table { border-collapse: collapse }
+  th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ccc }
+  th:first-child { text-align: left }
+  img { max-width: 100% }
 </style>
-<h1>Accuracy on the test set: {accuracy:.2%}</h1>
-<p>Run <code>{run}</code>, {rows} rows in the test set.</p>
+<h1>Accuracy on the test set: $accuracy</h1>
+<p>Run <code>$run</code>, $rows rows in the test set.</p>
 <h2>Each class</h2>
-{table}
+$table
 <p>Precision: of the rows that were predicted as this class, the share that are of it.
 Recall: of the rows of this class, the share that was found.
 F1: the harmonic mean of both. Support: rows of this class in the test set.</p>
 <h2>Confusion matrix</h2>
-<img alt="Confusion matrix: true classes by predicted classes" src="{picture}">
+<img alt="Confusion matrix: true classes by predicted classes" src="$picture">
 </html>
-"""
+""")
 
 
 def write(truth: np.ndarray, predictions: np.ndarray, classes: list[str], run: str) -> None:
@@ -55,9 +56,9 @@ def write(truth: np.ndarray, predictions: np.ndarray, classes: list[str], run: s
     table["support"] = table["support"].astype(int)
     png = _confusion_matrix(truth, predictions, classes)
     picture = "data:image/png;base64," + base64.b64encode(png).decode()
-    page = PAGE.format(
+    page = PAGE.substitute(
         run=html.escape(run),
-        accuracy=accuracy,
+        accuracy=f"{accuracy:.2%}",
         rows=len(truth),
         table=table.to_html(float_format="{:.3f}".format, border=0),
         picture=picture,
@@ -72,10 +73,10 @@ def write(truth: np.ndarray, predictions: np.ndarray, classes: list[str], run: s
 
     rounded: Any = table.round(3).reset_index(names="class").to_dict(orient="records")
     create_table_artifact(rounded, key="metrics", description=f"Accuracy: {accuracy:.2%}")
-    create_image_artifact(picture, key="confusion-matrix", description="True by predicted class")
     create_markdown_artifact(
         f"# Accuracy on the test set: {accuracy:.2%}\n\n{_markdown(table)}\n\n"
-        f"The whole report is the file `reports/{run}/report.html`.",
+        f"![Confusion matrix]({picture})\n\n"
+        f"The same as a file: `reports/{run}/report.html`",
         key="report",
         description=f"Run {run}",
     )
@@ -88,7 +89,13 @@ def _confusion_matrix(truth: np.ndarray, predictions: np.ndarray, classes: list[
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     ConfusionMatrixDisplay.from_predictions(
-        truth, predictions, labels=classes, cmap="Blues", xticks_rotation=45, ax=axes
+        truth,
+        predictions,
+        labels=classes,
+        display_labels=[name.replace("$", r"\$") for name in classes],  # a price is no formula
+        cmap="Blues",
+        xticks_rotation=45,
+        ax=axes,
     )
     axes.set(xlabel="Predicted class", ylabel="True class")
     png = io.BytesIO()

@@ -5,20 +5,20 @@ Beside a result lies its record (`.records/<task>.json`): the checksum of the fi
 fingerprint of what it was computed from. A file without a record that fits counts as not there.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import NAMESPACE_URL, uuid5
 
 from prefect.filesystems import WritableFileSystem
 from prefect.serializers import Serializer
+from prefect.settings import get_current_settings
 
 from flows import ROOT, UserError
-from flows.records import Records, record_key, write_whole
+from flows.records import Records, UnfitError, record_key, vouch, write_whole
 
 LATEST = "latest"
 
@@ -51,23 +51,29 @@ class _ResultStorage(WritableFileSystem):
 
         Raises `UserError` where there is none, or where its file is damaged.
         """
-        run, _, task = location.rpartition("/")
+        run, _, task = location.partition("/")
         for name in self.runs() if run == LATEST else [run]:
-            key = record_key(f"{name}/{task}")
+            file = record_key(f"{name}/{task}")
             try:
-                record = json.loads(self.get(key))
-                content = self.get(record["file"])
+                record = json.loads(self.get(file))
+                file = record["file"]
+                content = self.get(file)
+                vouch(record, content)
             except FileNotFoundError:
                 continue
-            except (ValueError, KeyError):
-                raise UserError(f"{self.where(key)} is damaged: run its flow again.") from None
-            if hashlib.sha256(content).hexdigest() != record["sha256"]:
-                raise UserError(f"{self.where(record['file'])} is damaged: run its flow again.")
+            except (ValueError, KeyError, TypeError) as error:
+                reason = error if isinstance(error, UnfitError) else "is damaged"
+                raise UserError(f"{self.where(file)} {reason}: run its flow again.") from None
             value = Serializer(type=record["serializer"]["type"]).loads(content)
             return Result(f"{name}/{task}", value)
+        if not get_current_settings().results.persist_by_default:
+            raise UserError(
+                f"There is no {location!r} in {self.where('')}: results are not kept, because "
+                "results.persist_by_default (PREFECT_RESULTS_PERSIST_BY_DEFAULT) is false."
+            )
         raise UserError(
-            f"There is no {location!r} in {self.where('')}: run `python main.py run data-engineer`"
-            " first. (Results are kept only while results.persist_by_default is true.)"
+            f"There is no {location!r} in {self.where('')}: "
+            "run `python main.py run data-engineer` first."
         )
 
     def read_path(self, path: str, **options: Any) -> bytes:  # type: ignore[override]
@@ -137,7 +143,67 @@ class LocalResult(_ResultStorage):
         return path
 
 
-class S3Result(_ResultStorage):
+class _BucketResult(_ResultStorage):
+    """Results in a bucket, below `prefix`, through Prefect's own block for such buckets."""
+
+    bucket: str
+    prefix: str = ""
+
+    _extra: ClassVar[str]
+    _scheme: ClassVar[str]
+    _errors: ClassVar[str]  # the package of the errors that tell of the bucket
+
+    def runs(self) -> list[str]:
+        """Return the names of all runs, newest first; a name begins with its time."""
+        with self._errors_in_words():
+            keys = [key.removeprefix(self.prefix).lstrip("/") for key in self._keys()]
+        return sorted({key.split("/")[0] for key in keys if "/" in key}, reverse=True)
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes; raise `FileNotFoundError` where there is none."""
+        with self._errors_in_words():
+            content: bytes = self._block().read_path(key)
+        return content
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object; a bucket shows it whole or not at all."""
+        with self._errors_in_words():
+            self._block().write_path(key, content)
+
+    def where(self, key: str) -> str:
+        """Return an object's place in words."""
+        return f"{self._scheme}://" + "/".join(filter(None, [self.bucket, self.prefix, key]))
+
+    @contextmanager
+    def _errors_in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except ImportError:
+            name, extra = type(self).__name__, self._extra
+            raise UserError(
+                f'{name} needs the extra {extra}: run `pip install ".[{extra}]"` in the project.'
+            ) from None
+        except Exception as error:
+            if self._is_missing_object(error):
+                raise FileNotFoundError(str(error)) from None
+            if type(error).__module__.startswith(self._errors):
+                raise UserError(f"{self.where('')} cannot be used: {error}") from None
+            raise
+
+    def _block(self) -> Any:
+        """Return the Prefect block of the bucket; raise `ImportError` without the extra."""
+        raise NotImplementedError
+
+    def _keys(self) -> list[str]:
+        """Return the names of all objects below `prefix`."""
+        raise NotImplementedError
+
+    def _is_missing_object(self, error: Exception) -> bool:
+        """Tell whether an error says that the bucket is there, but the object is not."""
+        raise NotImplementedError
+
+
+class S3Result(_BucketResult):
     """Results in an Amazon S3 bucket, or another that speaks S3, below `prefix`.
 
     Credentials and address are those of boto3, as in the environment variables AWS_ACCESS_KEY_ID,
@@ -146,51 +212,23 @@ class S3Result(_ResultStorage):
     """
 
     _block_type_name = "S3 Result"
-
-    bucket: str
-    prefix: str = ""
-
-    def runs(self) -> list[str]:
-        """Return the names of all runs, newest first; a name begins with its time."""
-        with self._errors_in_words():
-            found = self._block().list_objects(folder="")
-        return _first_folders([item["Key"] for item in found], self.prefix)
-
-    def get(self, key: str) -> bytes:
-        """Return an object's bytes; raise `FileNotFoundError` where there is none."""
-        with self._errors_in_words():
-            return self._block().read_path(key)
-
-    def put(self, key: str, content: bytes) -> None:
-        """Write an object; a bucket shows it whole or not at all."""
-        with self._errors_in_words():
-            self._block().write_path(key, content)
-
-    def where(self, key: str) -> str:
-        """Return an object's place in words."""
-        return "s3://" + "/".join(filter(None, [self.bucket, self.prefix, key]))
+    _extra, _scheme, _errors = "s3", "s3", "botocore"
 
     def _block(self) -> Any:
-        try:
-            from prefect_aws import S3Bucket
-        except ImportError:
-            raise UserError(_MISSING_EXTRA.format(name="S3Result", extra="s3")) from None
+        from prefect_aws import S3Bucket
+
         return S3Bucket(bucket_name=self.bucket, bucket_folder=self.prefix)
 
-    @contextmanager
-    def _errors_in_words(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            response = getattr(error, "response", None)  # botocore's ClientError, not imported here
-            if response and response["Error"]["Code"] == "NoSuchKey":
-                raise FileNotFoundError(str(error)) from None
-            if type(error).__module__.startswith("botocore"):
-                raise UserError(f"{self.where('')} cannot be used: {error}") from None
-            raise
+    def _keys(self) -> list[str]:
+        return [item["Key"] for item in self._block().list_objects(folder="")]
+
+    def _is_missing_object(self, error: Exception) -> bool:
+        # A download first asks for the size (HEAD), whose answer has no text but its status.
+        response: Any = getattr(error, "response", None)
+        return bool(response) and response["Error"]["Code"] in ("NoSuchKey", "404")
 
 
-class GCSResult(_ResultStorage):
+class GCSResult(_BucketResult):
     """Results in a Google Cloud Storage bucket, below `prefix`.
 
     Credentials are Google's application default credentials. Raises `UserError` without the extra
@@ -198,52 +236,15 @@ class GCSResult(_ResultStorage):
     """
 
     _block_type_name = "GCS Result"
-
-    bucket: str
-    prefix: str = ""
-
-    def runs(self) -> list[str]:
-        """Return the names of all runs, newest first; a name begins with its time."""
-        with self._errors_in_words():
-            found = self._block().list_blobs(folder="")
-        return _first_folders([blob.name for blob in found], self.prefix)
-
-    def get(self, key: str) -> bytes:
-        """Return an object's bytes; raise `FileNotFoundError` where there is none."""
-        with self._errors_in_words():
-            return self._block().read_path(key)
-
-    def put(self, key: str, content: bytes) -> None:
-        """Write an object; a bucket shows it whole or not at all."""
-        with self._errors_in_words():
-            self._block().write_path(key, content)
-
-    def where(self, key: str) -> str:
-        """Return an object's place in words."""
-        return "gs://" + "/".join(filter(None, [self.bucket, self.prefix, key]))
+    _extra, _scheme, _errors = "gcp", "gs", "google."
 
     def _block(self) -> Any:
-        try:
-            from prefect_gcp.cloud_storage import GcsBucket
-        except ImportError:
-            raise UserError(_MISSING_EXTRA.format(name="GCSResult", extra="gcp")) from None
+        from prefect_gcp.cloud_storage import GcsBucket
+
         return GcsBucket(bucket=self.bucket, bucket_folder=self.prefix)
 
-    @contextmanager
-    def _errors_in_words(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            if "No such object" in str(error):
-                raise FileNotFoundError(str(error)) from None
-            if type(error).__module__.startswith("google."):
-                raise UserError(f"{self.where('')} cannot be used: {error}") from None
-            raise
+    def _keys(self) -> list[str]:
+        return [blob.name for blob in self._block().list_blobs(folder="")]
 
-
-_MISSING_EXTRA = '{name} needs the extra {extra}: run `pip install ".[{extra}]"` in the project.'
-
-
-def _first_folders(keys: list[str], prefix: str) -> list[str]:
-    below = [key.removeprefix(prefix).lstrip("/") for key in keys]
-    return sorted({key.split("/")[0] for key in below if "/" in key}, reverse=True)
+    def _is_missing_object(self, error: Exception) -> bool:
+        return "No such object" in str(error)

@@ -1,4 +1,4 @@
-"""A run's name, which is the same under data/processed, models and reports, and its run.json."""
+"""A run's name, the same under data/processed, models and reports, its run.json and summary."""
 
 import json
 import platform
@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
+from inspect import signature
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,16 @@ def update_run(run: str, **facts: Any) -> None:
 
 
 def finish_run(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Write into `run.json` how a flow ended; a hook for `on_completion` and `on_failure`."""
+    """Write into `run.json` how a flow ended; a hook for each way to end."""
     given = flow_run.parameters.get("run")
     name = _name(flow_run.expected_start_time, flow_run.name)
     run, found = (given, True) if given else _find(name, str(flow_run.id))
     if not found or not _path(run).exists():
         return  # it failed before there was anything to keep, or results are not persisted
-    ended = {"id": str(flow_run.id), "state": state.name, "parameters": flow_run.parameters}
+    # A deployment's flow run knows only the parameters that were given to it.
+    defaults = {name: one.default for name, one in signature(flow.fn).parameters.items()}
+    parameters = {**defaults, **flow_run.parameters}
+    ended = {"id": str(flow_run.id), "state": state.name, "parameters": parameters}
     update_run(run, flows={flow.name: ended}, results=_results(run))
     if not given:
         update_run(run, state=state.name)
@@ -69,11 +73,28 @@ def finish_run(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> No
             _forget_if_empty(run)
 
 
+def summary(run: str, dashboard: str) -> str:
+    """Return a few lines for people: accuracy, where the outputs of a run lie, how to see more."""
+    facts = _read(_path(run))
+    rows = []
+    if "accuracy" in facts:
+        rows.append(("Accuracy", f"{facts['accuracy']:.2%} of the test set"))
+    if facts.get("results"):
+        rows.append(("Checkpoints", f"data/processed/{run}"))
+    for name, pattern in (
+        ("Model", f"models/{run}/**/*.skops"),
+        ("Report", f"reports/{run}/*.html"),
+    ):
+        rows += [(name, path.relative_to(ROOT).as_posix()) for path in ROOT.glob(pattern)]
+    rows.append(("Dashboard", dashboard))
+    return "\n".join(f"{name:<12} {value}" for name, value in rows)
+
+
 def _results(run: str) -> dict[str, dict[str, str]]:
     """Return file and checksum of each result of a run, by the name of its task."""
     results = {}
     for folder in (PROCESSED_DIR, MODELS_DIR):
-        for path in sorted((folder / run / RECORDS_DIR).glob("*.json")):
+        for path in sorted((folder / run).rglob(f"{RECORDS_DIR}/*.json")):
             record = _read(path)
             file = (folder / record["file"]).relative_to(ROOT).as_posix()
             results[path.stem] = {"file": file, "sha256": record["sha256"]}
@@ -127,6 +148,8 @@ def _create(run: str, flow_run_id: str, flow_name: str) -> bool:
     except OSError:
         (aside / "run.json").unlink()
         aside.rmdir()
+        if not _path(run).exists():
+            raise
         return False
     return True
 

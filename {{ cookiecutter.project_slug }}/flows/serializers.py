@@ -63,6 +63,8 @@ class SkopsSerializer(Serializer):
         """Return the model as the bytes of a skops file."""
         import skops.io
 
+        if isinstance(obj, BaseException):  # Prefect asks for this, too, when a task fails
+            raise TypeError("an error is no model")
         return skops.io.dumps(obj)
 
     def loads(self, blob: bytes) -> Any:

@@ -25,6 +25,7 @@ HOST = "127.0.0.1"
 FIRST_PORT = 4200  # Prefect's own; the next free one is taken where it is in use
 START_TIMEOUT_SECONDS = 300  # a first start creates the database, slowly on a slow disk
 STOP_TIMEOUT_SECONDS = 15
+CONSOLE_HANDLER = "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"
 
 ends_with_this_run = False  # whether this process uses a server that nobody can look at afterwards
 
@@ -111,7 +112,7 @@ def start(*, dashboard: bool = False) -> Server:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.server", *(["--dashboard"] if dashboard else [])],
             cwd=ROOT,
-            env={**os.environ, "PREFECT_HOME": str(prefect_home())},
+            env=_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -157,6 +158,12 @@ def stop(server: Server) -> None:
         server.process.wait()
 
 
+def _environment() -> dict[str, str]:
+    environment = {**os.environ, "PREFECT_HOME": str(prefect_home())}
+    environment.pop(CONSOLE_HANDLER, None)  # the server's own log keeps its tracebacks
+    return environment
+
+
 def _record() -> Path:
     """File in which a server with a dashboard leaves its address for later runs."""
     return prefect_home() / "server.json"
@@ -179,13 +186,9 @@ def _listen(port: int) -> socket.socket:
     Listening comes before the heavy imports: a client that is early waits instead of failing.
     """
     while True:
-        listener = socket.socket()
         try:
-            listener.bind((HOST, port))
-            listener.listen(128)
-            return listener
+            return socket.create_server((HOST, port), backlog=128)
         except OSError:
-            listener.close()
             port += 1
 
 

@@ -1,0 +1,218 @@
+"""What a person does with a generated project: the first run, the dashboard, the schedule."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import BakedProject, Run
+from cookiecutter.main import cookiecutter
+
+LONG = 240  # seconds; only a hang takes so long
+
+
+@pytest.fixture(scope="module")
+def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
+    """Return the default project in a folder as people have them."""
+    folder = tmp_path_factory.mktemp("lição") / "my projects"
+    return BakedProject(Path(cookiecutter(str(template), no_input=True, output_dir=str(folder))))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain_environment() -> Iterator[None]:
+    """Let nothing of whoever runs the tests decide which Prefect server is used."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+            patch.delenv(name)
+        patch.delenv("PYTHONUTF8", raising=False)  # a machine as it is delivered
+        yield
+
+
+def test_the_first_run_works_from_anywhere_and_leaves_nothing_elsewhere(
+    project: BakedProject, run: Run, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.write_text("a home folder that is broken: it is a file", encoding="utf-8")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    before = set(tmp_path.rglob("*"))
+
+    first = run(
+        *(sys.executable, project.path / "main.py"),
+        cwd=elsewhere,
+        HOME=str(home),
+        USERPROFILE=str(home),
+    )
+
+    assert first.returncode == 0, first.stderr
+    assert "database, please wait" in first.stdout
+    for task in ("load_data", "split_data", "train_model", "report_accuracy"):
+        assert f"Task run '{task}-" in first.stderr
+    assert "Model accuracy on test set: " in first.stderr
+    for noise in ("Traceback", "Warning", "ERROR", "View at"):
+        assert noise not in first.stderr + first.stdout
+    summary = dict(line.split(maxsplit=1) for line in first.stdout.splitlines()[-5:])
+    assert summary["Accuracy"].endswith("% of the test set")
+    for name in ("Checkpoints", "Model", "Report"):
+        assert (project.path / summary[name]).exists()
+    assert summary["Dashboard"] == "python main.py ui"
+    assert set(tmp_path.rglob("*")) == before
+
+    flow_run = project.path / summary["Checkpoints"] / "run.json"
+    name = flow_run.parent.name.rpartition("_")[2]
+    listed = run("prefect", "flow-run", "ls", "-o", "json", cwd=project.path)
+    names = {one["name"]: one["state"]["name"] for one in json.loads(only_json(listed.stdout))}
+    assert names[name] == "Completed", "the plain prefect command sees the same runs"
+
+    predicted = run(sys.executable, "main.py", "predict", 5.1, 3.5, 1.4, 0.2, cwd=project.path)
+    assert predicted.stdout.startswith("setosa (probability 0.9")
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """A command that runs until Ctrl-C, in a terminal of its own."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    address: Path
+
+    @property
+    def shown(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(encoding="utf-8")
+
+    @property
+    def url(self) -> str:
+        """Where its dashboard is."""
+        api_url: str = json.loads(self.address.read_text(encoding="utf-8"))["api_url"]
+        return api_url.removesuffix("/api")
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return when the condition holds; fail where the command ends before."""
+        deadline = time.monotonic() + LONG
+        while not condition():
+            assert self.process.poll() is None, self.shown
+            assert time.monotonic() < deadline, self.shown
+            time.sleep(0.2)
+
+    def press_ctrl_c(self) -> None:
+        """Do as a terminal does, and assert that nothing is left of the command."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        assert children
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(LONG)
+        assert not psutil.wait_procs(children, timeout=LONG)[1], "a process stayed behind"
+        assert not self.address.exists()
+        assert "Traceback" not in self.shown
+
+
+@pytest.fixture
+def open_terminal(project: BakedProject, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """Return a function that starts a command of the project and waits until it serves."""
+    opened = []
+
+    def start(*arguments: str) -> Terminal:
+        if os.name == "nt":
+            pytest.skip("Windows sends Ctrl-C to the whole console, and so to pytest")
+        log = tmp_path / "log.txt"
+        with log.open("w", encoding="utf-8") as output:
+            process = subprocess.Popen(
+                [sys.executable, "main.py", *arguments],
+                cwd=project.path,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        terminal = Terminal(process, log, project.path / ".prefect" / "server.json")
+        opened.append(terminal)
+        terminal.wait_for(lambda: "being served" in terminal.shown)
+        return terminal
+
+    yield start
+    for terminal in opened:
+        if terminal.process.poll() is None:  # a test failed
+            os.killpg(terminal.process.pid, signal.SIGKILL)
+
+
+def test_the_dashboard_runs_deployments_and_is_found_by_runs(
+    project: BakedProject, run: Run, open_terminal: Callable[..., Terminal]
+) -> None:
+    terminal = open_terminal("ui", "--no-browser")
+    url = terminal.url
+    assert f"Dashboard: {url}   (Ctrl-C stops it)\n" in terminal.shown
+    # The page talks to its own server, whatever port that has.
+    assert ask(f"{url}/ui-settings")["api_url"] == f"{url}/api"
+    with urllib.request.urlopen(url) as page:
+        assert b"<title>Prefect" in page.read()
+
+    again = run(sys.executable, "main.py", "ui", cwd=project.path)
+    assert again.returncode == 2
+    assert again.stderr == f"Error: This project's dashboard already runs: {url}\n"
+
+    by_hand = run(sys.executable, "main.py", "run", "data-engineer", cwd=project.path)
+    assert f"Dashboard    {url}" in by_hand.stdout
+
+    started = run(
+        *("prefect", "deployment", "run", "main-flow/iris"),
+        *("--param", "test_data_ratio=0.3", "--param", "deployed=true"),
+        cwd=project.path,
+        PREFECT_API_URL=f"{url}/api",
+    )
+    assert started.returncode == 0, started.stderr
+    terminal.wait_for(lambda: completed(project, "test_data_ratio", 0.3))
+    names = {flow["id"]: flow["name"] for flow in ask(f"{url}/api/flows/filter", {})}
+    deployed = [one for one in ask(f"{url}/api/flow_runs/filter", {}) if one["deployment_id"]]
+    assert sorted(names[one["flow_id"]] for one in deployed) == sorted(names.values())
+    assert all(one["tags"] == ["Iris Project"] for one in deployed)
+    terminal.press_ctrl_c()
+
+
+def test_a_schedule_runs_main_flow_and_never_two_at_once(
+    project: BakedProject, open_terminal: Callable[..., Terminal]
+) -> None:
+    terminal = open_terminal("serve", "--every", "1")
+
+    def spans() -> list[tuple[str, str]]:
+        runs = ask(f"{terminal.url}/api/flow_runs/filter", {})
+        done = [one for one in runs if one["auto_scheduled"] and one["state_type"] == "COMPLETED"]
+        return sorted((one["start_time"], one["end_time"]) for one in done)
+
+    terminal.wait_for(lambda: len(spans()) > 1)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans()))
+    assert completed(project, "test_data_ratio", 0.2)
+    terminal.press_ctrl_c()
+
+
+def completed(project: BakedProject, parameter: str, value: object) -> bool:
+    """Tell whether main-flow has run to its end with this value."""
+    for path in project.path.glob("data/processed/*/run.json"):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        given = facts.get("flows", {}).get("main-flow", {}).get("parameters", {})
+        if given.get(parameter) == value and facts["state"] == "Completed":
+            return True
+    return False
+
+
+def ask(url: str, body: dict[str, Any] | None = None) -> Any:
+    """Return what a server answers; with a body, to a question that is posted."""
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, content, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def only_json(output: str) -> str:
+    """Return the JSON list in what a command printed."""
+    return output[output.index("[") : output.rindex("]") + 1]

@@ -1,0 +1,637 @@
+"""`python main.py`: parameters, pictures, predictions, the server, and the whole program."""
+
+import inspect
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import typing
+import urllib.request
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import HOME, SERVER, Answer, facts, wait_until
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy
+from prefect.flows import load_flow_from_entrypoint
+
+from flows import ROOT, UserError, deployments, doctor, models, server
+from flows.data_engineer import data_engineer
+from flows.data_science import train_model
+from flows.parameters import PARAMETERS, read_parameters
+from flows.serializers import SkopsSerializer
+from main import FLOWS, load
+
+Command = Callable[..., Answer]
+Program = Callable[..., "subprocess.Popen[str]"]
+
+
+# ---- rows 4 and 5: parameters
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_row_04_a_flow_and_its_parameters_agree_in_names_types_and_defaults(name: str) -> None:
+    in_flow = inspect.signature(load(name).fn).parameters
+    fields = PARAMETERS[name].model_fields
+    assert list(in_flow) == list(fields)
+    assert {key: one.default for key, one in in_flow.items()} == {
+        key: field.default for key, field in fields.items()
+    }
+    given = typing.get_type_hints(PARAMETERS[name], include_extras=True)
+    assert {key: one.annotation for key, one in in_flow.items()} == {
+        key: given[key] for key in fields
+    }
+
+
+def test_row_04_the_defaults_are_those_of_the_article(command: Command) -> None:
+    defaults = PARAMETERS["main-flow"]()
+    assert (defaults.test_data_ratio, defaults.target_col) == (0.2, "species")  # type: ignore[attr-defined]
+
+
+NOT_ALLOWED = {
+    "test_data_ratio=1.5": "test_data_ratio='1.5' is not allowed, it should be less than 1",
+    "test_data_ratio=abc": "test_data_ratio='abc' is not allowed, it should be a valid number",
+    "test_data_ratio=0": "test_data_ratio='0' is not allowed, it should be greater than 0",
+    "test_data_ratio=nan": "test_data_ratio='nan' is not allowed",
+    "test_data_ratio=": "test_data_ratio='' is not allowed",
+    "C=inf": "C='inf' is not allowed",
+    "max_iter=2.5": "max_iter='2.5' is not allowed",
+    "seed=-1": "seed='-1' is not allowed",
+    "target_col=": "target_col='' is not allowed",
+    "deployed=maybe": "deployed='maybe' is not allowed",
+    "test_data_ratio": "--param 'test_data_ratio' has no '=': write it as name=value",
+    "ratio=0.3": "main-flow has no parameter 'ratio'; it has raw_path, target_col, test_data_ratio",
+}
+
+
+@pytest.mark.parametrize("param", NOT_ALLOWED)
+def test_row_04_a_bad_value_gives_one_sentence_and_exit_code_2(
+    param: str, command: Command, project: Path
+) -> None:
+    answer = command("run", "--param", param)
+    assert (answer.exit_code, answer.out) == (2, "")
+    assert answer.err.startswith(f"Error: {NOT_ALLOWED[param]}")
+    assert answer.err.count("\n") == 1
+    assert not (project / "data" / "processed").exists()
+
+
+def test_row_05_command_line_beats_file_beats_default(project: Path) -> None:
+    file = project / "mine.json"
+    file.write_text('{"test_data_ratio": 0.3, "seed": 7, "target_col": 2}', "utf-8")
+    given = read_parameters("data-engineer", ["test_data_ratio = 0.4", "raw_path=a=b.csv"], file)
+    assert given == {
+        "test_data_ratio": 0.4,
+        "seed": 7,
+        "target_col": "2",
+        "raw_path": "a=b.csv",
+    }
+    assert read_parameters("data-engineer", [], None) == {}
+    assert read_parameters("main-flow", [], project / "params.json") == {"test_data_ratio": 0.3}
+
+
+BAD_FILES = {
+    "none": (None, "cannot be read: No such file"),
+    "no JSON": (b"test_data_ratio: 0.3", "is not valid JSON"),
+    "no object": (b"[0.3]", "must hold one JSON object"),
+    "no text": (b"\xff\xfe\x00", "is not valid JSON"),
+    "unknown name": (b'{"ratio": 0.3}', "data-science has no parameter 'ratio'; it has checkpoint"),
+    "bad value": (b'{"C": -1}', "C=-1 is not allowed, it should be greater than 0"),
+    "a path as checkpoint": (b'{"checkpoint": "../raw"}', "checkpoint='../raw' is not allowed"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_row_05_a_bad_parameter_file_gives_one_sentence_and_exit_code_2(
+    kind: str, command: Command, project: Path
+) -> None:
+    content, problem = BAD_FILES[kind]
+    if content is not None:
+        (project / "mine.json").write_bytes(content)
+    answer = command("run", "data-science", "--param-file", "mine.json")
+    assert (answer.exit_code, answer.out) == (2, "")
+    assert problem in answer.err
+    assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["run", "no-such-flow"], ["no-such-command"], ["--nothing"]])
+def test_a_mistyped_command_is_exit_code_2(arguments: list[str], command: Command) -> None:
+    answer = command(*arguments)
+    assert answer.exit_code == 2
+    assert arguments[-1].strip("-") in answer.out + answer.err
+    assert "Traceback" not in answer.out + answer.err
+
+
+@pytest.mark.parametrize("name", ["", "run", "serve", "ui", "visualize", "predict", "doctor"])
+def test_every_command_explains_itself(name: str, command: Command) -> None:
+    answer = command(*name.split(), "--help")
+    assert answer.exit_code == 0
+    assert f"Usage: main.py {name.upper()}".strip().lower() in answer.out.lower()
+
+
+# ---- row 3: graphs
+
+EDGES = {
+    "data-engineer": [
+        ("load_data", "check_data"),
+        ("check_data", "encode_categorical_columns"),
+        ("check_data", "get_classes"),
+        ("encode_categorical_columns", "split_data"),
+        ("get_classes", "split_data"),
+    ],
+    "data-science": [
+        ("read_split", "train_model"),
+        ("train_model", "predict"),
+        ("read_split", "predict"),
+        ("predict", "report_accuracy"),
+        ("read_split", "report_accuracy"),
+        ("predict", "write_report"),
+        ("read_split", "write_report"),
+    ],
+    "main-flow": [("data-engineer", "data-science")],
+}
+
+
+def read_mermaid(text: str) -> list[tuple[str, str]]:
+    """Return the edges of a graph in Mermaid, by the labels of its nodes."""
+    labels = dict(re.findall(r'^\s*(\w+)\W*[\[(]+"?([^"\])]+)"?[\])]+', text, flags=re.MULTILINE))
+    edges = re.findall(r"^\s*(\w+)\s*-->\s*(\w+)", text, flags=re.MULTILINE)
+    return [(labels[one], labels[other]) for one, other in edges]
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_row_03_the_graph_of_a_flow_is_drawn_without_running_it(
+    name: str, command: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")  # nor with Graphviz
+    answer = command("visualize", name)
+    assert (answer.exit_code, answer.err) == (0, "")
+    assert sorted(read_mermaid(answer.out)) == sorted(EDGES[name])
+    mermaid = project / "reports" / "graphs" / f"{name}.mmd"
+    assert mermaid.read_text("utf-8").strip() in answer.out
+    assert "For SVG and PNG too, install Graphviz" in answer.out
+    assert list(mermaid.parent.iterdir()) == [mermaid]
+    assert not (project / "data" / "processed").exists()
+
+
+def test_row_03_graphviz_draws_svg_and_png(command: Command, project: Path) -> None:
+    if not shutil.which("dot"):
+        pytest.skip("Graphviz is not installed")
+    answer = command("visualize", "data-engineer")
+    assert answer.exit_code == 0
+    assert "install Graphviz" not in answer.out
+    folder = project / "reports" / "graphs"
+    svg = (folder / "data-engineer.svg").read_text("utf-8")
+    assert "<svg" in svg
+    assert all(name in svg for edge in EDGES["data-engineer"] for name in edge)
+    assert (folder / "data-engineer.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ---- predictions
+
+
+@pytest.fixture
+def trained(project: Path) -> Path:
+    """A project with the model of an old run, on two features, and of a new one, on Iris."""
+    iris = pd.read_csv(project / "data" / "raw" / "iris.csv")
+    labels = pd.get_dummies(iris["species"], dtype="int8")
+    for run, x in (
+        ("2026-01-01_00-00-00_old", iris[["petal_width"]]),
+        ("2026-01-02_00-00-00_new", iris.drop(columns="species")),
+    ):
+        path = project / "models" / run / "train_model.skops"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(SkopsSerializer().dumps(train_model.fn(x, labels)))
+    return project
+
+
+def test_predict_prints_class_and_probability_of_a_row_with_the_newest_model(
+    trained: Path, command: Command
+) -> None:
+    answer = command("predict", "5.1", "3.5", "1.4", "0.2")
+    assert answer.exit_code == 0
+    assert answer.out.startswith("setosa (probability 0.9")
+    assert command("predict", "-5.1", "-3.5", "-1.4", "0.2").out.startswith("setosa")
+    assert command("predict", "", "", "1.4", "0.2").out.startswith("setosa")  # gaps are filled
+
+
+def test_predict_adds_class_and_probability_to_the_rows_of_a_csv_file(
+    trained: Path, command: Command
+) -> None:
+    (trained / "new.csv").write_text(
+        "id,petal_width,petal_length,sepal_width,sepal_length\n"
+        'one,0.2,1.4,3.5,5.1\n"two, too",2.3,6.1,,7.7\n',
+        "utf-8-sig",
+    )
+    answer = command("predict", "--csv", "new.csv")
+    assert answer.exit_code == 0
+    header, one, two = answer.out.splitlines()
+    assert header == "id,petal_width,petal_length,sepal_width,sepal_length,class,probability"
+    assert one.startswith("one,0.2,1.4,3.5,5.1,setosa,0.9")
+    assert two.startswith('"two, too",2.3,6.1,,7.7,virginica,0.')
+
+
+BAD_ROWS = {
+    "5.1 3.5": "The model needs 4 values: sepal_length, sepal_width, petal_length, petal_width",
+    "5.1 3.5 1.4 big": "petal_width must be a number",
+    "": "The model needs 4 values",
+    "--csv none.csv": "there is no such file",
+    "--csv empty.csv": "it is not a CSV table",
+    "--csv other.csv": "other.csv has no column sepal_width, petal_length, petal_width",
+    "--csv text.csv": "petal_length must be a number",
+}
+
+
+@pytest.mark.parametrize("arguments", BAD_ROWS)
+def test_predict_refuses_what_the_model_cannot_use(
+    arguments: str, trained: Path, command: Command
+) -> None:
+    (trained / "empty.csv").write_bytes(b"")
+    (trained / "other.csv").write_text("sepal_length\n5.1\n", "utf-8")
+    columns = "sepal_length,sepal_width,petal_length,petal_width"
+    (trained / "text.csv").write_text(f"{columns}\n5.1,3.5,big,0.2\n", "utf-8")
+    answer = command("predict", *arguments.split())
+    assert (answer.exit_code, answer.out) == (2, "")
+    assert BAD_ROWS[arguments] in answer.err
+
+
+def test_predict_says_so_where_there_is_no_model(command: Command) -> None:
+    answer = command("predict", "5.1", "3.5", "1.4", "0.2")
+    assert (answer.exit_code, answer.out) == (2, "")
+    assert answer.err == "Error: There is no model yet: train one with `python main.py`.\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04\x95cut short", b"PK\x03\x04"])
+def test_predict_opens_no_pickle_and_no_damaged_model(
+    content: bytes, trained: Path, command: Command
+) -> None:
+    (trained / "models" / "2026-01-02_00-00-00_new" / "train_model.skops").write_bytes(content)
+    answer = command("predict", "5.1", "3.5", "1.4", "0.2")
+    assert (answer.exit_code, answer.out) == (2, "")
+    assert "it is damaged" in answer.err
+    assert models.TRUSTED == ["numpy.dtype"]
+
+
+# ---- rows 6, 7 and 13: deployments and schedules
+
+
+def test_row_06_prefect_yaml_describes_the_three_flows() -> None:
+    described = yaml.safe_load((ROOT / "prefect.yaml").read_text("utf-8"))
+    assert [one["name"] for one in described["deployments"]] == ["iris"] * 3
+    names = {load_flow_from_entrypoint(one["entrypoint"]).name for one in described["deployments"]}
+    assert names == set(FLOWS)
+    for one in described["deployments"]:
+        assert len(one["tags"]) == 1
+        assert one["description"].endswith(".")
+
+
+@pytest.mark.parametrize("options", [[], ["--every", "60"], ["--cron", "0 6 * * *"]])
+def test_row_13_the_schedule_is_that_of_main_flow_alone_and_its_runs_never_overlap(
+    options: list[str], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Any] = []
+    monkeypatch.setattr(deployments.prefect, "serve", lambda *given: served.extend(given))
+    monkeypatch.setattr("main.start_dashboard", lambda: SERVER)
+    monkeypatch.setattr("main.wait_for_dashboard", lambda _: None)
+    answer = command("serve", *options, *(["--timezone", "America/Sao_Paulo"] if options else []))
+    assert (answer.exit_code, answer.err) == (0, "")
+    assert {f"{one.flow_name}/{one.name}" for one in served} == {f"{name}/iris" for name in FLOWS}
+    for one in served:
+        if one.flow_name != "main-flow" or not options:
+            assert (one.schedules, one.concurrency_limit) == ([], None)
+            continue
+        schedule = one.schedules[0].schedule
+        if options[0] == "--every":
+            assert schedule.interval == timedelta(seconds=60)
+        else:
+            assert (schedule.cron, schedule.timezone) == ("0 6 * * *", "America/Sao_Paulo")
+        assert one.concurrency_limit == 1
+        assert one.concurrency_options.collision_strategy == ConcurrencyLimitStrategy.CANCEL_NEW
+
+
+BAD_SCHEDULES = {
+    "--every 0": "--every 0 is not allowed",
+    "--every 60 --cron @daily": "Give --every or --cron, not both",
+    "--cron nonsense": "--cron 'nonsense'",
+    "--cron @daily --timezone Nowhere/Else": "--timezone 'Nowhere/Else'",
+}
+
+
+@pytest.mark.parametrize("options", BAD_SCHEDULES)
+def test_row_13_a_bad_schedule_is_exit_code_2(
+    options: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("main.start_dashboard", lambda: SERVER)
+    answer = command("serve", *options.split())
+    assert (answer.exit_code, answer.out) == (2, "")
+    assert BAD_SCHEDULES[options] in answer.err
+
+
+def test_row_13_a_cron_schedule_is_in_the_time_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deployments, "get_localzone_name", lambda: "America/Recife")
+    schedule = deployments.read_schedule(every=None, cron="0 6 * * *", timezone=None)
+    assert schedule is not None
+    assert schedule.timezone == "America/Recife"
+
+
+# ---- doctor
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_doctor_examines_each_thing_in_a_line(command: Command, project: Path) -> None:
+    answer = command("doctor")
+    assert answer.exit_code == 0
+    lines = [line.split()[:2] for line in answer.out.splitlines()]
+    assert [name for _, name in lines] == [
+        "Python",
+        "Packages",
+        "Folders",
+        "Port",
+        "Graphviz",
+        "Server",
+    ]
+    assert {mark for mark, _ in lines} <= {"ok", "note"}
+    assert answer.out.splitlines()[-1].endswith(f"answers at {SERVER.api_url}")
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_doctor_says_what_to_do(
+    command: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"requires-python": ">=3.99", "dependencies": ["no-such-package>=1", "prefect<3"]}
+    monkeypatch.setattr(doctor, "PROJECT", wanted)
+    monkeypatch.setenv("PATH", "")
+    (project / "reports").write_text("a file where a folder must be", "utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        monkeypatch.setattr(doctor, "FIRST_PORT", port)
+        answer = command("doctor")
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert answer.exit_code == 1
+    assert answer.out.splitlines()[:5] == [
+        f"FAIL Python    {python}: install Python >=3.99",
+        f"FAIL Packages  no-such-package is missing, prefect is {metadata.version('prefect')}: "
+        "run pip install -r requirements.txt",
+        f"FAIL Folders   reports cannot be written to: {os.strerror(17)}",
+        f"note Port      {port} is in use: the dashboard takes the next free one",
+        "note Graphviz  not found: `visualize` draws Mermaid only; "
+        "see https://graphviz.org/download",
+    ]
+
+
+def test_doctor_says_so_where_no_server_answers(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    answer = command("doctor")
+    assert answer.exit_code == 1
+    last = answer.out.splitlines()[-1]
+    assert last.startswith("FAIL Server    No Prefect server answers at http://127.0.0.1:9/api")
+
+
+# ---- which server
+
+
+@pytest.fixture
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Leaves a server.json as `ui` does, in a Prefect home of its own."""
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_URL")
+
+    def leave(text: str) -> None:
+        (tmp_path / "server.json").write_text(text, "utf-8")
+
+    return leave
+
+
+def test_the_users_own_server_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "https://prefect.example/api")
+    assert server.use_server() == server.Server("https://prefect.example/api")
+
+
+def test_the_server_of_an_active_profile_is_taken(
+    tmp_path: Path, record: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text(
+        'active = "lab"\n[profiles.lab]\nPREFECT_API_URL = "https://lab.example/api"\n', "utf-8"
+    )
+    monkeypatch.setenv("PREFECT_PROFILES_PATH", str(profiles))
+    assert server.use_server() == server.Server("https://lab.example/api")
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_running_server_of_this_project_is_found(
+    record: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(json.dumps({"api_url": SERVER.api_url}))
+    assert server.find() is None  # of another project: it keeps its records elsewhere
+    monkeypatch.setenv("PREFECT_HOME", HOME)
+    file = Path(HOME, "server.json")
+    file.write_text(json.dumps({"api_url": SERVER.api_url}), "utf-8")
+    try:
+        assert server.find() == server.Server(SERVER.api_url)
+    finally:
+        file.unlink()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"api_url": 5}', '{"api_url": "nonsense"}'])
+def test_a_damaged_record_of_a_server_is_ignored(text: str, record: Callable[[str], None]) -> None:
+    record(text)
+    assert server.find() is None
+
+
+def test_a_record_of_a_server_that_is_gone_is_ignored(record: Callable[[str], None]) -> None:
+    record('{"api_url": "http://127.0.0.1:9/api"}')
+    assert server.find() is None
+
+
+@pytest.mark.parametrize("answer", ["not JSON", '"0.0.1"', "[]", "null"])
+def test_something_else_at_the_recorded_address_is_ignored(
+    answer: str, record: Callable[[str], None]
+) -> None:
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    stranger = HTTPServer(("127.0.0.1", 0), Stranger)
+    threading.Thread(target=stranger.serve_forever, daemon=True).start()
+    try:
+        record(json.dumps({"api_url": f"http://127.0.0.1:{stranger.server_port}/api"}))
+        assert server.find() is None
+    finally:
+        stranger.shutdown()
+        stranger.server_close()
+
+
+def test_a_server_that_ends_early_is_reported(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"], text=True) as process:
+        process.wait()
+        ended = server.Server("http://127.0.0.1:9/api", process)
+        with pytest.raises(UserError, match=r"did not start; .*server\.log says why"):
+            server.wait_until_ready(ended)
+
+
+def test_a_server_ends_when_its_input_closes(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.server"],
+        cwd=ROOT,
+        env={**os.environ, "PREFECT_HOME": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        address = process.stdout.readline()
+        assert address.startswith("http://127.0.0.1:")
+        process.stdin.close()
+        process.wait()
+
+
+def listens(api_url: str) -> bool:
+    host, port = api_url.removeprefix("http://").removesuffix("/api").split(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
+# ---- the whole program
+
+
+def ends(process: "subprocess.Popen[str]") -> Answer:
+    out, err = process.communicate()
+    return Answer(process.returncode, out, err)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_row_05_and_08_the_program_takes_parameters_and_notices_a_changed_task(
+    project: Path, program: Program
+) -> None:
+    data_engineer()
+    (encoded,) = (project / "data" / "interim").glob("*.parquet")
+    file = project / "flows" / "data_engineer.py"
+    source = file.read_text("utf-8")
+    assert source.count('dtype="int8"') == 1
+    file.write_text(source.replace('dtype="int8"', 'dtype="int16"'), "utf-8")
+
+    (project.parent / "mine.json").write_text('{"test_data_ratio": 0.4, "seed": 7}', "utf-8")
+    given = ["--param", "test_data_ratio=0.3", "--param-file", "mine.json"]
+    answer = ends(program("run", "data-engineer", *given))
+    assert answer.exit_code == 0, answer.err
+    assert "Task run 'encode_categorical_columns-" in answer.err
+    assert "Cached" not in answer.err
+    (again,) = set((project / "data" / "interim").glob("*.parquet")) - {encoded}
+    assert [str(pd.read_parquet(path)["setosa"].dtype) for path in (encoded, again)] == [
+        "int8",
+        "int16",
+    ]
+    run = answer.out.partition("data/processed/")[2].split()[0]
+    assert facts(project, run)["flows"]["data-engineer"]["parameters"] == {
+        "raw_path": "data/raw/iris.csv",
+        "target_col": "species",
+        "test_data_ratio": 0.3,
+        "seed": 7,
+        "run": None,
+    }
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_rows_02_07_and_14_a_run_and_the_dashboard_need_no_preparation(
+    project: Path, program: Program
+) -> None:
+    # A new database takes long, and conftest.py has made one already: so this one is its copy.
+    (project / ".prefect").mkdir()
+    with (
+        closing(sqlite3.connect(Path(HOME, "prefect.db"))) as source,
+        closing(sqlite3.connect(project / ".prefect" / "prefect.db")) as copy,
+    ):
+        source.backup(copy)
+    own = {"PREFECT_API_URL": None, "PREFECT_HOME": None}
+    first = ends(program(**own))
+    assert first.exit_code == 0, first.err
+    assert "Traceback" not in first.out + first.err
+    assert not [line for line in first.err.splitlines() if "WARN" in line.upper()]
+    for task in ("load_data", "encode_categorical_columns", "get_classes", "split_data"):
+        assert f"Task run '{task}-" in first.err
+    assert "Finished in state Completed()" in first.err
+    (run,) = [path.name for path in (project / "data" / "processed").iterdir()]
+    accuracy = facts(project, run)["accuracy"]
+    assert f"Model accuracy on test set: {round(accuracy * 100, 2)}" in first.err
+    assert first.out.splitlines()[-5:] == [
+        f"Accuracy     {accuracy:.2%} of the test set",
+        f"Checkpoints  data/processed/{run}",
+        f"Model        models/{run}/train_model.skops",
+        f"Report       reports/{run}/report.html",
+        "Dashboard    python main.py ui",
+    ]
+
+    dashboard = program("ui", "--no-browser", **own)
+    assert dashboard.stdout is not None
+    line = dashboard.stdout.readline()
+    assert line.startswith("Dashboard: http://127.0.0.1:"), ends(dashboard)
+    url = line.split()[1]
+    with urllib.request.urlopen(url) as page:  # noqa: S310
+        assert b"<title>Prefect" in page.read()
+
+    def deployed() -> list[str]:
+        with urllib.request.urlopen(f"{url}/ui-settings") as settings:  # noqa: S310
+            assert json.load(settings)["api_url"] == f"{url}/api"
+        request = urllib.request.Request(  # noqa: S310
+            f"{url}/api/deployments/filter", b"{}", {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request) as answer:  # noqa: S310
+            return [one["name"] for one in json.load(answer)]
+
+    wait_until(lambda: len(deployed()) == 3)
+    again = ends(program("ui", "--no-browser", **own))
+    assert (again.exit_code, again.out) == (2, "")
+    assert again.err == f"Error: This project's dashboard already runs: {url}\n"
+
+    if os.name == "posix":
+        dashboard.send_signal(signal.SIGINT)
+        assert ends(dashboard).exit_code in (0, 130)
+    else:
+        dashboard.kill()
+        ends(dashboard)
+    # Its server ends with it, also when it was killed.
+    wait_until(lambda: not listens(f"{url}/api"))
+
+
+def test_a_server_ends_when_the_program_that_started_it_is_killed(
+    project: Path, prefect_server: server.Server
+) -> None:
+    start = "from flows import server; print(server.start().api_url, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", start],
+        cwd=project,
+        env={**os.environ, "PREFECT_HOME": str(project / ".prefect")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        about_the_wait = parent.stdout.readline()
+        assert about_the_wait.startswith("The first run in a project prepares Prefect's database")
+        api_url = parent.stdout.readline().strip()
+        assert listens(api_url)
+        parent.kill()
+        wait_until(lambda: not listens(api_url))
