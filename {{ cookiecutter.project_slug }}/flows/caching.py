@@ -97,12 +97,12 @@ def _code(used: Any, seen: set[int]) -> Iterator[bytes]:
         names = yield from _bytecode(used.__code__)
         for name in names:
             value = used.__globals__.get(name)
-            if isinstance(value, ModuleType) and _is_ours(value.__file__):
+            if isinstance(value, ModuleType) and _is_ours(value):
                 for attribute in sorted(vars(value).keys() & set(names)):
                     yield from _code(getattr(value, attribute), seen)
             elif isinstance(value, str | int | float | bytes | tuple):
                 yield f"{name}={value!r}".encode()
-            elif _is_ours(getattr(inspect.getmodule(value), "__file__", None)):
+            elif _is_ours(inspect.getmodule(value)):
                 yield from _code(value, seen)
 
 
@@ -121,8 +121,11 @@ def _bytecode(code: CodeType) -> Generator[bytes, None, list[str]]:
     return sorted(names)
 
 
-def _is_ours(file: str | None) -> bool:
-    return file is not None and Path(file).is_relative_to(ROOT)
+def _is_ours(module: ModuleType | None) -> bool:
+    """Tell whether a module belongs to the project, and not to an environment inside of it."""
+    environment = Path(sys.prefix).resolve()
+    file = Path(getattr(module, "__file__", None) or environment).resolve()
+    return file.is_relative_to(ROOT) and not file.is_relative_to(environment)
 
 
 def _add(digest: Any, value: Any) -> None:

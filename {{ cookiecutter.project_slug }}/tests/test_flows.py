@@ -357,6 +357,17 @@ def test_row_08_the_fingerprint_covers_the_code_that_is_run(
     assert (after != before) == changes
 
 
+def test_row_08_packages_in_an_environment_inside_the_project_are_not_its_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(caching, "ROOT", Path(sys.prefix).parent)  # as with .venv in the project
+    source = "import itertools, numpy\ndef double(x):\n    return numpy.mean(itertools.chain(x))\n"
+    double = defined(source)
+    before = caching.fingerprint(double, {})
+    monkeypatch.setattr(np, "mean", np.median)
+    assert caching.fingerprint(double, {}) == before
+
+
 def test_a_retried_flow_run_finds_its_folder_and_what_is_done_in_it(
     in_flow: Path, states: States, monkeypatch: pytest.MonkeyPatch
 ) -> None:
