@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -15,6 +16,9 @@ from typing import Protocol
 import pytest
 from cookiecutter.main import cookiecutter
 from template_copy import copy_template
+
+# A shell lets what it runs in the background ignore Ctrl-C, and so would all that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT_FOLDER = "{{ cookiecutter.project_slug }}"
 
@@ -134,7 +138,7 @@ def run() -> Run:
             input=stdin,
             capture_output=True,
             encoding="utf-8",
-            timeout=300,
+            timeout=3000,  # only a hang takes so long
             check=False,
         )
 

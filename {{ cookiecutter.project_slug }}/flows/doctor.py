@@ -1,6 +1,5 @@
 """Looks for what keeps a run from working on this machine, and says what to do about it."""
 
-import os
 import shutil
 import socket
 import sys
@@ -88,14 +87,17 @@ def _graphviz() -> str:
 
 
 def _server() -> str:
+    server = use_server()
     try:
-        server = use_server()
         wait_until_ready(server)
     except UserError as error:
         raise Finding(str(error)) from None
-    if os.environ.get("PREFECT_API_URL") and server.process is None:
-        return f"answers at {server.api_url}"
-    return "starts and answers"
+    from prefect.client.orchestration import get_client  # now it knows which server is meant
+
+    with get_client(sync_client=True) as client:
+        if problem := client.api_healthcheck():
+            raise Finding(f"{server.api_url} does not answer: {problem}")
+    return "starts and answers" if server.process else f"answers at {server.api_url}"
 
 
 CHECKS: list[tuple[str, Callable[[], str], bool]] = [

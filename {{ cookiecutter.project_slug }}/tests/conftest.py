@@ -10,6 +10,7 @@ import logging
 import os
 import pkgutil
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,8 @@ os.environ["PREFECT_PROFILES_PATH"] = str(Path(HOME, "profiles.toml"))
 os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"] = "flows.logs.PlainConsoleHandler"
 os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".prefect" / "matplotlib"))  # as main.py does
 os.chdir(ROOT)
+# A shell lets what it runs in the background ignore Ctrl-C, and so would all that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 SERVER = server.use_server()
 
 MODULES = [importlib.import_module("main")] + [

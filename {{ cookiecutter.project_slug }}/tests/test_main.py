@@ -27,6 +27,7 @@ import yaml
 from conftest import HOME, SERVER, Answer, facts, wait_until
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import ROOT, UserError, deployments, doctor, models, server
 from flows.data_engineer import data_engineer
@@ -397,10 +398,11 @@ def test_doctor_says_so_where_no_server_answers(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    answer = command("doctor")
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        answer = command("doctor")
     assert answer.exit_code == 1
     last = answer.out.splitlines()[-1]
-    assert last.startswith("FAIL Server    No Prefect server answers at http://127.0.0.1:9/api")
+    assert last.startswith("FAIL Server    http://127.0.0.1:9/api does not answer: ")
 
 
 # ---- which server
