@@ -183,16 +183,33 @@ def test_a_schedule_runs_main_flow_and_never_two_at_once(
     project: BakedProject, open_terminal: Callable[..., Terminal]
 ) -> None:
     terminal = open_terminal("serve", "--every", "1")
-
-    def spans() -> list[tuple[str, str]]:
-        runs = ask(f"{terminal.url}/api/flow_runs/filter", {})
-        done = [one for one in runs if one["auto_scheduled"] and one["state_type"] == "COMPLETED"]
-        return sorted((one["start_time"], one["end_time"]) for one in done)
-
-    terminal.wait_for(lambda: len(spans()) > 1)
-    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans()))
+    terminal.wait_for(lambda: len(scheduled(terminal, "COMPLETED")) > 1)
+    spans = sorted((one["start_time"], one["end_time"]) for one in scheduled(terminal, "COMPLETED"))
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
     assert completed(project, "test_data_ratio", 0.2)
     terminal.press_ctrl_c()
+
+
+def test_a_schedule_goes_on_after_serve_was_killed_during_a_run(
+    open_terminal: Callable[..., Terminal],
+) -> None:
+    first = open_terminal("serve", "--every", "1")
+    first.wait_for(lambda: len(scheduled(first, "RUNNING")) > 0)
+    done = len(scheduled(first, "COMPLETED"))
+    processes = psutil.Process(first.process.pid).children(recursive=True)
+    os.killpg(first.process.pid, signal.SIGKILL)
+    first.process.wait(LONG)
+    assert not psutil.wait_procs(processes, timeout=LONG)[1], "a process stayed behind"
+
+    second = open_terminal("serve", "--every", "1")
+    second.wait_for(lambda: len(scheduled(second, "COMPLETED")) > done)
+    second.press_ctrl_c()
+
+
+def scheduled(terminal: Terminal, state: str) -> list[dict[str, Any]]:
+    """Return the flow runs that the schedule has made and that are in this state."""
+    runs = ask(f"{terminal.url}/api/flow_runs/filter", {})
+    return [one for one in runs if one["auto_scheduled"] and one["state_type"] == state]
 
 
 def completed(project: BakedProject, parameter: str, value: object) -> bool:

@@ -61,9 +61,12 @@ def run(
     function = load(flow)
     wait_until_ready(server)
     name = function(**parameters)
+    from prefect.settings import PREFECT_UI_URL
+
     from flows.runs import summary
 
-    print("", summary(name, "python main.py ui" if server.process else server.ui_url), sep="\n")
+    dashboard = "python main.py ui" if server.process else PREFECT_UI_URL.value()
+    print("", summary(name, dashboard), sep="\n")
 
 
 @app.command

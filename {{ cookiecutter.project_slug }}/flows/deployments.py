@@ -1,13 +1,16 @@
 """Serves the flows as the deployments that prefect.yaml describes, from this one terminal."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import prefect
 import yaml
 from prefect import Flow
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ObjectNotFound
 from prefect.flows import load_flow_from_entrypoint
 from prefect.schedules import Cron, Interval, Schedule
 from pydantic import ValidationError
@@ -15,7 +18,7 @@ from tzlocal import get_localzone_name
 
 from flows import ROOT, UserError
 
-SCHEDULED = "main-flow"
+SCHEDULED, SCHEDULE_NAME = "main-flow", "iris-schedule"
 # A run that comes due while another is still going is cancelled: runs never overlap or pile up.
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
@@ -46,19 +49,22 @@ def read_schedule(every: int | None, cron: str | None, timezone: str | None) -> 
 
 
 def serve_flows(schedule: Schedule | None) -> None:
-    """Serve every deployment of prefect.yaml, `main-flow` on the schedule, until Ctrl-C."""
+    """Serve every deployment of prefect.yaml, and `main-flow` on the schedule, until Ctrl-C.
+
+    The schedule is a deployment of its own: a run that a person starts is never cancelled for it.
+    """
     described = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     deployments: list[Any] = []
     for one in described:
         flow: Flow[..., str] = load_flow_from_entrypoint(one["entrypoint"])
-        scheduled = schedule is not None and flow.name == SCHEDULED
-        deployments.append(
-            flow.to_deployment(
-                name=one["name"],
-                description=one["description"],
-                tags=one["tags"],
-                schedule=schedule if scheduled else None,
-                concurrency_limit=ONE_AT_A_TIME if scheduled else None,
-            )
-        )
+        about: dict[str, Any] = {"description": one["description"], "tags": one["tags"]}
+        deployments.append(flow.to_deployment(name=one["name"], **about))
+        if schedule is not None and flow.name == SCHEDULED:
+            on_schedule: dict[str, Any] = {"schedule": schedule, "concurrency_limit": ONE_AT_A_TIME}
+            deployments.append(flow.to_deployment(name=SCHEDULE_NAME, **about, **on_schedule))
+
+    # An earlier schedule goes; if it was killed during a run, so does the place that the run held.
+    with get_client(sync_client=True) as client, suppress(ObjectNotFound):
+        earlier = client.read_deployment_by_name(f"{SCHEDULED}/{SCHEDULE_NAME}")
+        client.delete_deployment(earlier.id)
     prefect.serve(*deployments)

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from sklearn.metrics import ConfusionMatrixDisplay, classification_report
+from sklearn.metrics import ConfusionMatrixDisplay, precision_recall_fscore_support
 
 from flows.records import write_whole
 from flows.runs import REPORTS_DIR, update_run
@@ -48,12 +48,9 @@ def write(truth: np.ndarray, predictions: np.ndarray, classes: list[str], run: s
     `truth` and `predictions` are class names, each of shape (rows,).
     """
     accuracy = float((truth == predictions).mean())
-    metrics = classification_report(
-        truth, predictions, labels=classes, output_dict=True, zero_division=0
-    )
-    table = pd.DataFrame({name: metrics[name] for name in classes}).T
-    table.columns = ["precision", "recall", "F1", "support"]
-    table["support"] = table["support"].astype(int)
+    figures = precision_recall_fscore_support(truth, predictions, labels=classes, zero_division=0)
+    columns = ["precision", "recall", "F1", "support"]
+    table = pd.DataFrame(dict(zip(columns, figures, strict=True)), index=classes)
     png = _confusion_matrix(truth, predictions, classes)
     picture = "data:image/png;base64," + base64.b64encode(png).decode()
     page = PAGE.substitute(
@@ -67,8 +64,8 @@ def write(truth: np.ndarray, predictions: np.ndarray, classes: list[str], run: s
     folder = REPORTS_DIR / run
     write_whole(folder / "confusion_matrix.png", png)
     write_whole(folder / "report.html", page.encode())
-    figures = {"accuracy": accuracy, "classes": table.to_dict(orient="index")}
-    write_whole(folder / "metrics.json", (json.dumps(figures, indent=2) + "\n").encode())
+    metrics = {"accuracy": accuracy, "classes": table.to_dict(orient="index")}
+    write_whole(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
     update_run(run, accuracy=accuracy)
 
     rounded: Any = table.round(3).reset_index(names="class").to_dict(orient="records")

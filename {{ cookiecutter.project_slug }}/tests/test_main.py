@@ -300,7 +300,10 @@ def test_row_06_prefect_yaml_describes_the_three_flows() -> None:
 
 @pytest.mark.parametrize("options", [[], ["--every", "60"], ["--cron", "0 6 * * *"]])
 def test_row_13_the_schedule_is_that_of_main_flow_alone_and_its_runs_never_overlap(
-    options: list[str], command: Command, monkeypatch: pytest.MonkeyPatch
+    options: list[str],
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    prefect_server: server.Server,
 ) -> None:
     served: list[Any] = []
     monkeypatch.setattr(deployments.prefect, "serve", lambda *given: served.extend(given))
@@ -308,9 +311,10 @@ def test_row_13_the_schedule_is_that_of_main_flow_alone_and_its_runs_never_overl
     monkeypatch.setattr("main.wait_for_dashboard", lambda _: None)
     answer = command("serve", *options, *(["--timezone", "America/Sao_Paulo"] if options else []))
     assert (answer.exit_code, answer.err) == (0, "")
-    assert {f"{one.flow_name}/{one.name}" for one in served} == {f"{name}/iris" for name in FLOWS}
+    names = {f"{name}/iris" for name in FLOWS} | ({"main-flow/iris-schedule"} if options else set())
+    assert {f"{one.flow_name}/{one.name}" for one in served} == names
     for one in served:
-        if one.flow_name != "main-flow" or not options:
+        if one.name == "iris":
             assert (one.schedules, one.concurrency_limit) == ([], None)
             continue
         schedule = one.schedules[0].schedule
