@@ -46,6 +46,8 @@ def _packages() -> str:
     wrong = []
     for line in PROJECT["dependencies"]:
         wanted = Requirement(line)
+        if wanted.marker and not wanted.marker.evaluate():
+            continue  # not for this machine
         try:
             installed = metadata.version(wanted.name)
         except metadata.PackageNotFoundError:
