@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import sysconfig
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -204,6 +207,45 @@ def test_a_schedule_goes_on_after_serve_was_killed_during_a_run(
     second = open_terminal("serve", "--every", "1")
     second.wait_for(lambda: len(scheduled(second, "COMPLETED")) > done)
     second.press_ctrl_c()
+
+
+def test_prefect_deploys_all_flows_and_a_worker_runs_one(project: BakedProject, run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    prefect = shutil.which("prefect", path=sysconfig.get_path("scripts"))
+    assert prefect
+    with subprocess.Popen(
+        [prefect, "server", "start", "--port", str(port)],
+        cwd=project.path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        try:
+            deadline = time.monotonic() + LONG
+            while not answers(f"{url}/health"):
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            for command in (  # as in the project's README
+                "prefect work-pool create iris --type process",
+                "prefect deploy --all",
+                "prefect deployment run main-flow/iris --param seed=11",
+                "prefect worker start --pool iris --run-once",
+            ):
+                finished = run(*command.split(), cwd=project.path, PREFECT_API_URL=url)
+                assert finished.returncode == 0, finished.stdout + finished.stderr
+        finally:
+            server.terminate()
+    assert completed(project, "seed", 11)
+
+
+def answers(url: str) -> bool:
+    """Tell whether a server answers."""
+    try:
+        return bool(ask(url))
+    except OSError:
+        return False
 
 
 def scheduled(terminal: Terminal, state: str) -> list[dict[str, Any]]:
