@@ -75,14 +75,14 @@ def fingerprint(function: Any, inputs: dict[str, Any]) -> str:
     """
     digest = hashlib.sha256(f"{sys.version_info[:2]} pandas {pd.__version__}".encode())
     for part in _code(function, set()):
-        digest.update(part)
+        digest.update(part + b"\0")
     for name in sorted(inputs):
         digest.update(name.encode())
         _add(digest, inputs[name])
     return digest.hexdigest()
 
 
-def _code(used: Any, seen: set[int]) -> Iterator[bytes]:
+def _code(used: Any, seen: set[Any]) -> Iterator[bytes]:
     """Yield what Python runs for a function, class or task, and for what that uses in turn."""
     used = getattr(used, "fn", used)  # a Prefect task is a function in a wrapper
     if id(used) in seen:
@@ -95,15 +95,24 @@ def _code(used: Any, seen: set[int]) -> Iterator[bytes]:
     elif inspect.isfunction(used):
         yield f"{used.__name__}{used.__defaults__!r}{used.__kwdefaults__!r}".encode()
         names = yield from _bytecode(used.__code__)
-        for name in names:
-            value = used.__globals__.get(name)
-            if isinstance(value, ModuleType) and _is_ours(value):
-                for attribute in sorted(vars(value).keys() & set(names)):
-                    yield from _code(getattr(value, attribute), seen)
-            elif isinstance(value, str | int | float | bytes | tuple):
-                yield f"{name}={value!r}".encode()
-            elif _is_ours(inspect.getmodule(value)):
-                yield from _code(value, seen)
+        values = {name: used.__globals__.get(name) for name in names}
+        values |= inspect.getclosurevars(used).nonlocals
+        for name, value in values.items():
+            yield from _used(name, value, names, seen)
+
+
+def _used(name: str, value: Any, names: list[str], seen: set[Any]) -> Iterator[bytes]:
+    """Yield what stands behind a name that a function uses, among its other `names`."""
+    if isinstance(value, ModuleType):
+        found = sorted(vars(value).keys() & set(names)) if _is_ours(value) else []
+        for attribute in found:
+            if (id(value), attribute) not in seen:  # modules may import each other
+                seen.add((id(value), attribute))
+                yield from _used(attribute, getattr(value, attribute), names, seen)
+    elif isinstance(value, str | int | float | bytes | tuple | list | dict):
+        yield f"{name}={value!r}".encode()
+    elif _is_ours(inspect.getmodule(value)):
+        yield from _code(value, seen)
 
 
 def _bytecode(code: CodeType) -> Generator[bytes, None, list[str]]:

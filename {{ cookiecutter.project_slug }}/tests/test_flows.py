@@ -325,12 +325,21 @@ def test_row_08_the_fingerprint_covers_every_input() -> None:
 
 CODE = """
 FACTOR = 2
+COLUMNS = ["a"]
+NAMES = {"a": 1}
 
 def helper(x):
     return FACTOR * x
 
+def make(offset):
+    def add(x):
+        return x + offset
+    return add
+
+add = make(5)
+
 def double(x):
-    return helper(x)
+    return helper(x), [lambda: COLUMNS], NAMES, add(x)
 
 def other(x):
     return None
@@ -340,14 +349,27 @@ def other(x):
 @pytest.mark.parametrize(
     ("old", "new", "changes"),
     [
-        ("return helper(x)", "return helper(x) + 0", True),
+        ("return helper(x)", "return 0, helper(x)", True),
         ("FACTOR * x", "x * FACTOR", True),
         ("FACTOR = 2", "FACTOR = 3", True),
+        ('COLUMNS = ["a"]', 'COLUMNS = ["b"]', True),
+        ('NAMES = {"a": 1}', 'NAMES = {"a": 2}', True),
+        ("make(5)", "make(6)", True),
         ("double(x)", "double(x=1)", True),
         ("return None", "return 1", False),
-        ("return helper(x)", "return helper(x)  # a comment", False),
+        ("FACTOR * x", "FACTOR * x  # a comment", False),
     ],
-    ids=["body", "what it calls", "a constant", "a default", "another function", "a comment"],
+    ids=[
+        "body",
+        "what it calls",
+        "a constant",
+        "a list",
+        "a dict",
+        "a closure",
+        "a default",
+        "another function",
+        "a comment",
+    ],
 )
 def test_row_08_the_fingerprint_covers_the_code_that_is_run(
     old: str, new: str, changes: bool
@@ -355,6 +377,25 @@ def test_row_08_the_fingerprint_covers_the_code_that_is_run(
     before = caching.fingerprint(defined(CODE), {"x": 1})
     after = caching.fingerprint(defined(CODE.replace(old, new)), {"x": 1})
     assert (after != before) == changes
+
+
+def test_row_08_the_fingerprint_covers_what_is_used_of_another_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = (
+        "from flows import checks\n"
+        "def helper(x):\n    return checks.FIRST_LINE\n"
+        "def double(x):\n    return helper(x), checks.read_csv(x)\n"
+    )
+    marks = {caching.fingerprint(defined(source), {})}
+    with monkeypatch.context() as patched:
+        patched.setattr(checks, "FIRST_LINE", 3)
+        marks.add(caching.fingerprint(defined(source), {}))
+    with monkeypatch.context() as patched:
+        patched.setattr(checks, "read_csv", checks.checked)
+        marks.add(caching.fingerprint(defined(source), {}))
+    assert len(marks) == 3
+    assert caching.fingerprint(defined(source), {}) in marks
 
 
 def test_row_08_packages_in_an_environment_inside_the_project_are_not_its_code(
