@@ -6,7 +6,7 @@ from copy import copy
 
 from prefect.logging.handlers import PrefectConsoleHandler
 
-from flows import server
+from flows import UserError, server
 
 # Our own hook, and that Prefect cannot keep an error in the format of a task's result.
 NOISE = re.compile("ook 'finish_run'|Failed to serialize object of type")
@@ -21,8 +21,10 @@ class PlainConsoleHandler(PrefectConsoleHandler):
         leads_nowhere = message.startswith("View at ") and server.ends_with_this_run
         if leads_nowhere or NOISE.search(message):
             return
-        record = copy(record)
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, UserError):
+            return  # the state says it too, and main.py once more at the end
+        record = copy(record)
         if error and str(error) not in message:
             record.msg, record.args = f"{message}: {error}", ()
         record.exc_info = record.exc_text = None

@@ -664,3 +664,18 @@ def test_the_log_of_a_failed_write_says_why(
     (first, *_) = [line for line in shown if "committing transaction" in line]
     assert "No space left on device" in first
     assert "Traceback" not in "".join(shown)
+
+
+def test_the_log_of_bad_data_does_not_say_it_over_and_over(
+    in_flow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import logs
+
+    shown: list[str] = []
+    monkeypatch.setattr(
+        logs.PrefectConsoleHandler, "emit", lambda self, record: shown.append(self.format(record))
+    )
+    with pytest.raises(BadData):
+        data_engineer("data/raw/none.csv")
+    assert not [line for line in shown if "exception during execution" in line]
+    assert len([line for line in shown if "there is no such file" in line]) == 2  # two states
