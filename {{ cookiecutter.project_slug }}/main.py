@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows import ROOT, UserError
-from flows.server import CONSOLE_HANDLER
+from flows import CONSOLE_HANDLER, ROOT, UserError
 
 if TYPE_CHECKING:
     from prefect import Flow

@@ -66,11 +66,10 @@ def finish_run(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> No
     defaults = {name: one.default for name, one in signature(flow.fn).parameters.items()}
     parameters = {**defaults, **flow_run.parameters}
     ended = {"id": str(flow_run.id), "state": state.name, "parameters": parameters}
-    update_run(run, flows={flow.name: ended}, results=_results(run))
-    if not given:
-        update_run(run, state=state.name)
-        if not state.is_completed():
-            _forget_if_empty(run)
+    whole_run = {} if given else {"state": state.name}
+    update_run(run, flows={flow.name: ended}, results=_results(run), **whole_run)
+    if whole_run and not state.is_completed():
+        _forget_if_empty(run)
 
 
 def summary(run: str, dashboard: str) -> str:

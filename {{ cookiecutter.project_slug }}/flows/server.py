@@ -19,13 +19,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from flows import ROOT, UserError
+from flows import CONSOLE_HANDLER, ROOT, UserError
 
 HOST = "127.0.0.1"
 FIRST_PORT = 4200  # Prefect's own; the next free one is taken where it is in use
 START_TIMEOUT_SECONDS = 300  # a first start creates the database, slowly on a slow disk
 STOP_TIMEOUT_SECONDS = 15
-CONSOLE_HANDLER = "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"
 
 ends_with_this_run = False  # whether this process uses a server that nobody can look at afterwards
 
