@@ -15,7 +15,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/build/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/build/cache/mypy
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 
-.PHONY: demo test newest clean
+.PHONY: demo test newest database clean
 
 ## Generate the default project into build/, and run it.
 demo: .venv/generate.stamp build/cookiecutter.yaml
@@ -48,6 +48,10 @@ newest: .venv/generate.stamp build/cookiecutter.yaml
 		--group build/newest/iris-project/pyproject.toml:dev
 	cd build/newest/iris-project && ../.venv/bin/python main.py
 	cd build/newest/iris-project && ../.venv/bin/python -m pytest
+
+## Write the tables of an empty database anew, after a new version of Prefect.
+database: .venv/test.stamp
+	$(BIN)/python tests/write_database_sql.py
 
 clean:
 	rm -rf .venv build

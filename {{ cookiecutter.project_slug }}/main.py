@@ -1,7 +1,10 @@
 """The one entry to this project: `python main.py` runs `main-flow`; `--help` lists the rest."""
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -39,6 +42,7 @@ def run(
     *,
     param: Annotated[list[str] | None, Parameter(negative="")] = None,
     param_file: Path | None = None,
+    plain_prefect: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Run a flow once and say what came of it.
 
@@ -50,21 +54,31 @@ def run(
         One parameter as name=value, as often as you like; wins over the file.
     param_file
         JSON file with parameters, such as params.json.
+    plain_prefect
+        Leave the server to Prefect, and take none of this project's short cuts: to compare.
     """
     from flows.parameters import read_parameters
-    from flows.server import use_server, wait_until_ready
+    from flows.server import PLAIN, settings_for, use_server, wait_until_ready
 
     file = STARTED_IN / param_file if param_file else None
     parameters = read_parameters(flow, param or [], file)
-    server = use_server()  # it starts while Prefect and scikit-learn are imported
-    function = load(flow)
-    wait_until_ready(server)
-    name = function(**parameters)
+    if plain_prefect:
+        server, function = PLAIN, load(flow)
+    else:
+        server = use_server()  # it starts while Prefect and scikit-learn are imported
+        with quick_imports():
+            function = load(flow)
+            if server.process:
+                load_what_tasks_import()
+        server = wait_until_ready(server)
+    with settings_for(server):
+        name = function(**parameters)
     from prefect.settings import PREFECT_UI_URL
 
     from flows.runs import summary
 
-    dashboard = "python main.py ui" if server.process else PREFECT_UI_URL.value()
+    leads_nowhere = server.process or server == PLAIN  # this server ends with this run
+    dashboard = "python main.py ui" if leads_nowhere else PREFECT_UI_URL.value()
     print("", summary(name, dashboard), sep="\n")
 
 
@@ -154,6 +168,22 @@ def load(flow: str) -> "Flow[..., str]":
     """Return a flow by its name."""
     module, _, name = FLOWS[flow].partition(":")
     return getattr(import_module(module), name)
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Import without looking for garbage: imports make many objects, and hardly any garbage."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
+
+
+def load_what_tasks_import() -> None:
+    """Import, while a server is starting, what Prefect, pandera and skops would import later."""
+    for module in ("fastapi.encoders", "pandera.backends.pandas.builtin_checks", "skops.io"):
+        with suppress(ImportError):
+            import_module(module)
 
 
 def start_dashboard() -> "Server":

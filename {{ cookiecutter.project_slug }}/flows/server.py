@@ -7,13 +7,13 @@ that process ends, however it ends, the pipe closes and the server stops. Nothin
 import atexit
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 import time
 import tomllib
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -25,21 +25,30 @@ HOST = "127.0.0.1"
 FIRST_PORT = 4200  # Prefect's own; the next free one is taken where it is in use
 START_TIMEOUT_SECONDS = 300  # a first start creates the database, slowly on a slow disk
 STOP_TIMEOUT_SECONDS = 15
+CANNOT_SERVE = 70  # how the server process ends where Prefect has changed underneath it
 
 ends_with_this_run = False  # whether this process uses a server that nobody can look at afterwards
 
 
 @dataclass(frozen=True)
 class Server:
-    """A Prefect server: the address of its API, and its process where this one started it."""
+    """A Prefect server: the address of its API, whether it is this project's, and its process.
 
-    api_url: str
+    The process is known where this one started it. Without an address, it is the temporary server
+    that Prefect's client starts for itself.
+    """
+
+    api_url: str | None
+    is_own: bool = False
     process: "subprocess.Popen[str] | None" = None
 
     @property
     def ui_url(self) -> str:
         """Address of the dashboard."""
-        return self.api_url.removesuffix("/api")
+        return str(self.api_url).removesuffix("/api")
+
+
+PLAIN = Server(None)
 
 
 def prefect_home() -> Path:
@@ -58,7 +67,7 @@ def use_server(*, dashboard: bool = False) -> Server:
         return Server(api_url)
     server = find() or start(dashboard=dashboard)
     ends_with_this_run = server.process is not None and not dashboard
-    os.environ["PREFECT_API_URL"] = server.api_url
+    os.environ["PREFECT_API_URL"] = str(server.api_url)
     # A proxy, as many universities have one, cannot reach a server on this machine.
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST]))
     return server
@@ -95,7 +104,7 @@ def find() -> Server | None:
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Server(api_url)
+    return Server(api_url, is_own=True)
 
 
 def start(*, dashboard: bool = False) -> Server:
@@ -105,11 +114,9 @@ def start(*, dashboard: bool = False) -> Server:
     run alone. It answers only after a while: see `wait_until_ready`.
     """
     prefect_home().mkdir(parents=True, exist_ok=True)
-    if not (prefect_home() / "prefect.db").exists():
-        print("The first run in a project prepares Prefect's database, please wait ...", flush=True)
     with _log_path().open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.server", *(["--dashboard"] if dashboard else [])],
+            [sys.executable, "-m", "flows.server_process", *(["--dashboard"] if dashboard else [])],
             cwd=ROOT,
             env=_environment(),
             stdin=subprocess.PIPE,
@@ -121,7 +128,7 @@ def start(*, dashboard: bool = False) -> Server:
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
     assert process.stdout is not None
-    server = Server(process.stdout.readline().strip(), process)
+    server = Server(process.stdout.readline().strip(), is_own=True, process=process)
     # Registered before Prefect is imported, so that it runs after Prefect has sent its last logs.
     atexit.register(stop, server)
     if dashboard:
@@ -129,29 +136,48 @@ def start(*, dashboard: bool = False) -> Server:
     return server
 
 
-def wait_until_ready(server: Server) -> None:
-    """Return when a server that this process started answers.
+def wait_until_ready(server: Server) -> Server:
+    """Return the server when it answers, if this process started it; else at once.
 
-    Raises `UserError` where it ends or takes too long. Any other server is left to Prefect's
-    client, which knows keys and proxies.
+    Raises `UserError` where it ends or takes too long. It is `PLAIN` that is returned where Prefect
+    no longer has what `flows.server_process` starts: slower, but Prefect's own. A server of the
+    user's is left to Prefect's client, which knows keys and proxies.
     """
     if server.process is None:
-        return
+        return server
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while server.process.poll() is None and time.monotonic() < deadline:
         try:
             _ask(f"{server.api_url}/health")
-            return
+            return server
         except OSError:
             time.sleep(0.05)
+    if server.process.poll() == CANNOT_SERVE:
+        return PLAIN
     raise UserError(f"The Prefect server did not start; {_log_path()} says why.")
+
+
+@contextmanager
+def settings_for(server: Server) -> Iterator[None]:
+    """Set what Prefect is to know of a server that was chosen after Prefect was imported."""
+    from prefect import settings
+
+    changes: dict[settings.Setting, Any] = {}
+    if server.is_own:
+        # They tell a server elsewhere that a run is alive; each flow waits up to a second for the
+        # thread that sends them.
+        changes[settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None
+    if server == PLAIN:
+        changes[settings.PREFECT_API_URL] = None
+    with settings.temporary_settings(changes):
+        yield
 
 
 def stop(server: Server) -> None:
     """Let the server write what it still holds, and end it."""
     if server.process is None or server.process.stdin is None or server.process.stdin.closed:
         return
-    if find() == Server(server.api_url):
+    if find() == Server(server.api_url, is_own=True):
         _record().unlink(missing_ok=True)
     server.process.stdin.close()
     try:
@@ -181,44 +207,3 @@ def _ask(url: str) -> Any:
     without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with without_proxy.open(url, timeout=10) as answer:
         return json.load(answer)
-
-
-def _listen(port: int) -> socket.socket:
-    """Return a socket that listens on `port`, or on the next free one; 0 is any free port.
-
-    Listening comes before the heavy imports: a client that is early waits instead of failing.
-    """
-    while True:
-        try:
-            return socket.create_server((HOST, port), backlog=128)
-        except OSError:
-            port += 1
-
-
-def _serve(*, dashboard: bool) -> None:
-    """Run a server in this process until its standard input closes."""
-    server = None
-
-    def stop_with_parent() -> None:
-        sys.stdin.read()
-        if server is None:
-            os._exit(0)
-        server.should_exit = True
-
-    threading.Thread(target=stop_with_parent, daemon=True).start()
-    listener = _listen(FIRST_PORT if dashboard else 0)
-    url = f"http://{HOST}:{listener.getsockname()[1]}"
-    print(f"{url}/api", flush=True)
-    os.environ["PREFECT_UI_API_URL"] = f"{url}/api"
-
-    import uvicorn
-    from prefect.server.api.server import create_app
-
-    app = create_app(ephemeral=not dashboard)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener])
-
-
-if __name__ == "__main__":
-    _serve(dashboard="--dashboard" in sys.argv[1:])

@@ -66,11 +66,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[server.Server]:
     """The server of all tests, which answers by now."""
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
     server.wait_until_ready(SERVER)
-    # At its end, a flow run waits up to a second for its heartbeat; nobody listens to it here.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with server.settings_for(SERVER):
         yield SERVER
 
 

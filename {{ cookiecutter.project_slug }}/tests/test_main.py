@@ -14,6 +14,7 @@ import threading
 import typing
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import prefect
 import pytest
 import yaml
 from conftest import HOME, SERVER, Answer, facts, wait_until
@@ -29,7 +31,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import ROOT, UserError, deployments, doctor, models, server
+from flows import ROOT, UserError, deployments, doctor, models, server, server_process
 from flows.data_engineer import data_engineer
 from flows.data_science import train_model
 from flows.parameters import PARAMETERS, read_parameters
@@ -450,7 +452,7 @@ def test_a_running_server_of_this_project_is_found(
     file = Path(HOME, "server.json")
     file.write_text(json.dumps({"api_url": SERVER.api_url}), "utf-8")
     try:
-        assert server.find() == server.Server(SERVER.api_url)
+        assert server.find() == server.Server(SERVER.api_url, is_own=True)
     finally:
         file.unlink()
 
@@ -492,14 +494,14 @@ def test_something_else_at_the_recorded_address_is_ignored(
 def test_a_server_that_ends_early_is_reported(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"], text=True) as process:
         process.wait()
-        ended = server.Server("http://127.0.0.1:9/api", process)
+        ended = server.Server("http://127.0.0.1:9/api", True, process)
         with pytest.raises(UserError, match=r"did not start; .*server\.log says why"):
             server.wait_until_ready(ended)
 
 
 def test_a_server_ends_when_its_input_closes(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "flows.server"],
+        [sys.executable, "-m", "flows.server_process"],
         cwd=ROOT,
         env={**os.environ, "PREFECT_HOME": str(tmp_path)},
         stdin=subprocess.PIPE,
@@ -512,6 +514,174 @@ def test_a_server_ends_when_its_input_closes(tmp_path: Path) -> None:
         assert address.startswith("http://127.0.0.1:")
         process.stdin.close()
         process.wait()
+
+
+# ---- short cuts, and Prefect's own way
+
+
+def tables(path: Path) -> set[tuple[str, ...]]:
+    """What a database is made of: each column, constraint and index; and its revision.
+
+    Prefect's migrations leave the columns of a table in an order that differs each time.
+    """
+    with closing(sqlite3.connect(path)) as database:
+        made = database.execute("SELECT name, ifnull(sql, '') FROM sqlite_master").fetchall()
+        revision = database.execute("SELECT version_num FROM alembic_version").fetchall()
+    inner = {name: "".join(sql.split()).partition("(")[2].removesuffix(")") for name, sql in made}
+    return {(name, *sorted(text.split(","))) for name, text in inner.items()} | set(revision)
+
+
+def url_of(database: Path) -> str:
+    return f"sqlite+aiosqlite:///{database}"
+
+
+@pytest.mark.skipif(not server_process.SCHEMA.exists(), reason="database.sql was deleted")
+def test_database_sql_holds_the_tables_that_prefect_makes(tmp_path: Path) -> None:
+    # With another version of Prefect: delete it, or take the one of a newer template.
+    assert server_process.SCHEMA.read_text("utf-8").startswith(f"-- Prefect {prefect.__version__}:")
+    own = {**os.environ, "PREFECT_HOME": str(tmp_path)}
+    upgrade = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+    subprocess.run(upgrade, cwd=tmp_path, env=own, check=True, capture_output=True)
+    quick = tmp_path / "quick.db"
+    assert server_process.prepare_database(url_of(quick))
+    assert tables(quick) == tables(tmp_path / "prefect.db")
+
+
+def test_several_first_runs_create_the_tables_once(tmp_path: Path) -> None:
+    url = url_of(tmp_path / "new.db")
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(server_process.prepare_database, [url] * 8))
+
+
+@pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + bytes(5000)])
+def test_a_damaged_database_is_left_to_prefect(tmp_path: Path, content: bytes) -> None:
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(content)
+    assert not server_process.prepare_database(url_of(damaged))
+    assert damaged.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE alembic_version SET version_num = 'older'", "DELETE FROM alembic_version"],
+)
+def test_a_database_of_another_version_is_left_to_prefect(tmp_path: Path, change: str) -> None:
+    other = tmp_path / "other.db"
+    assert server_process.prepare_database(url_of(other))
+    with closing(sqlite3.connect(other)) as database, database:
+        database.execute(change)
+    assert not server_process.prepare_database(url_of(other))
+
+
+def test_with_another_version_of_prefect_it_makes_its_database_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "version", lambda _: "3.8.9")
+    assert not server_process.prepare_database(url_of(tmp_path / "new.db"))
+    assert not (tmp_path / "new.db").exists()
+
+
+@pytest.mark.parametrize("url", ["postgresql+asyncpg://u@h/d", "sqlite+aiosqlite:///:memory:"])
+def test_another_database_is_left_to_prefect(url: str) -> None:
+    assert not server_process.prepare_database(url)
+
+
+LIGHT = {
+    "cyclopts",
+    "attr",
+    "attrs",
+    "docstring_parser",
+    "rich",
+    "pygments",
+    "markdown_it",
+    "mdurl",
+}
+PYDANTIC = {
+    "pydantic",
+    "pydantic_core",
+    "annotated_types",
+    "typing_extensions",
+    "typing_inspection",
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        ("--help", LIGHT),
+        ("visualize --help", LIGHT),
+        ("run --param test_data_ratio=1.5", LIGHT | PYDANTIC),
+    ],
+)
+def test_an_answer_at_once_imports_nothing_heavy(arguments: str, allowed: set[str]) -> None:
+    show = (
+        "import sys, main; main.main(sys.argv[1:]); own = {'main', 'flows'};"
+        "names = {name.partition('.')[0] for name, m in list(sys.modules.items())"
+        " if 'site-packages' in str(getattr(m, '__file__', ''))};"
+        "print('IMPORTED', *sorted(names - own))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", show, *arguments.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = set(answer.stdout.splitlines()[-1].split()[1:])
+    assert imported
+    # A name that begins so belongs to the environment itself.
+    assert {name for name in imported if not name.startswith("_")} <= allowed
+
+
+def test_a_prediction_imports_neither_prefect_nor_what_only_a_run_needs() -> None:
+    unwanted = ["prefect", "pandera", "matplotlib", "fastapi", "sqlalchemy"]
+    show = f"import sys, flows.models; print([m for m in {unwanted} if m in sys.modules])"
+    answer = subprocess.run(
+        [sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+def test_only_a_server_of_this_project_goes_without_heartbeats() -> None:
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY as FREQUENCY
+
+    with server.settings_for(server.Server("http://127.0.0.1:9/api", is_own=True)):
+        assert FREQUENCY.value() is None
+    with server.settings_for(server.Server("https://lab.example/api")):
+        assert FREQUENCY.value() is not None
+
+
+def test_a_server_process_says_so_where_prefect_has_changed(tmp_path: Path) -> None:
+    start = (
+        "import sys; sys.modules['prefect.server.api.server'] = None\n"
+        "from flows.server_process import main; main(dashboard=False)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", start],
+        cwd=ROOT,
+        env={**os.environ, "PREFECT_HOME": str(tmp_path)},
+        stdin=subprocess.PIPE,  # open: it ends by itself
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.wait() == server.CANNOT_SERVE
+        assert process.stderr is not None
+        assert "Prefect's application is not found where it was" in process.stderr.read()
+
+
+def test_a_run_falls_back_to_the_server_that_prefect_starts_itself(
+    project: Path, program: Program
+) -> None:
+    process = project / "flows" / "server_process.py"
+    process.write_text(f"print('http://127.0.0.1:9/api')\nraise SystemExit({server.CANNOT_SERVE})")
+    own = {"PREFECT_API_URL": None, "PREFECT_HOME": None}
+    answer = ends(program("run", "data-engineer", **own))
+    assert answer.exit_code == 0, answer.err
+    assert "Starting temporary server on http://127.0.0.1:" in answer.err
+    (run,) = [path.name for path in (project / "data" / "processed").iterdir()]
+    assert facts(project, run)["state"] == "Completed"
+    assert answer.out.endswith("Dashboard    python main.py ui\n")
 
 
 def listens(api_url: str) -> bool:
@@ -564,13 +734,6 @@ def test_row_05_and_08_the_program_takes_parameters_and_notices_a_changed_task(
 def test_rows_02_07_and_14_a_run_and_the_dashboard_need_no_preparation(
     project: Path, program: Program
 ) -> None:
-    # A new database takes long, and conftest.py has made one already: so this one is its copy.
-    (project / ".prefect").mkdir()
-    with (
-        closing(sqlite3.connect(Path(HOME, "prefect.db"))) as source,
-        closing(sqlite3.connect(project / ".prefect" / "prefect.db")) as copy,
-    ):
-        source.backup(copy)
     own = {"PREFECT_API_URL": None, "PREFECT_HOME": None}
     first = ends(program(**own))
     assert first.exit_code == 0, first.err
@@ -635,8 +798,6 @@ def test_a_server_ends_when_the_program_that_started_it_is_killed(
         text=True,
     ) as parent:
         assert parent.stdout is not None
-        about_the_wait = parent.stdout.readline()
-        assert about_the_wait.startswith("The first run in a project prepares Prefect's database")
         api_url = parent.stdout.readline().strip()
         assert listens(api_url)
         parent.kill()
