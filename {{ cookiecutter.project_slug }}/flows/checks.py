@@ -87,7 +87,7 @@ def checked(data: pd.DataFrame, target_col: str, test_data_ratio: float) -> pd.D
     columns[target_col] = _target_rules(test_data_ratio)
     if len(columns) == 1:
         raise BadData("The raw data", [f"it has no column beside {target_col!r}"])
-    if both := sorted(set(data[target_col].dropna().astype(str)) & set(columns)):
+    if both := sorted(set(map(str, data[target_col].dropna().unique())) & set(columns)):
         raise BadData("The raw data", [f"{name!r} names a class and a column" for name in both])
     try:
         data = pa.DataFrameSchema(columns).validate(data, lazy=True)
@@ -137,7 +137,8 @@ def _is_finite(values: pd.Series) -> pd.Series:
 
 
 def _occurs_twice(classes: pd.Series) -> pd.Series:
-    return classes.map(classes.value_counts()) > 1
+    rows_of_class = classes.value_counts()
+    return ~classes.isin(rows_of_class.index[rows_of_class < 2])
 
 
 def _is_number_column(values: pd.Series) -> bool:

@@ -72,8 +72,9 @@ def split_data(
     Four DataFrames: `train_x` and `test_x` with the features, `train_y` and `test_y` with one
     column of 0 and 1 for each class. Each class has the same share in both sets.
     """
+    number_of_class = data[classes].to_numpy().argmax(axis=1)
     train, test = train_test_split(
-        data, test_size=test_data_ratio, random_state=seed, stratify=data[classes]
+        data, test_size=test_data_ratio, random_state=seed, stratify=number_of_class
     )
     return {
         "train_x": train.drop(columns=classes),

@@ -636,7 +636,7 @@ def test_other_data_is_trained_on_reported_and_predicted(
 
 def test_a_report_of_many_classes_with_long_names_is_drawn_whole() -> None:
     few, many = (
-        reports._confusion_matrix(np.array(names), np.array(names), names)
+        reports._confusion_matrix(np.arange(len(names)), np.arange(len(names)), names)
         for names in (["a", r"$\x$"], [f"a rather long name of a class {i}" for i in range(12)])
     )
     small, large = (Image.open(io.BytesIO(png)) for png in (few, many))
