@@ -48,6 +48,7 @@ def get_classes(data: pd.DataFrame, target_col: str) -> list[str]:
 @task(
     result_storage=INTERIM,
     result_serializer="parquet",
+    cache_result_in_memory=False,  # large: it is on disk, and used by one task
     cache_policy=BY_CONTENT.configure(key_storage=INTERIM.records),
 )
 def encode_categorical_columns(data: pd.DataFrame, target_col: str) -> pd.DataFrame:
@@ -62,6 +63,7 @@ def encode_categorical_columns(data: pd.DataFrame, target_col: str) -> pd.DataFr
 @task(
     result_storage=PROCESSED,
     result_serializer="parquet",
+    cache_result_in_memory=False,
     cache_policy=CHECKPOINT.configure(key_storage=PROCESSED.records),
 )
 def split_data(
