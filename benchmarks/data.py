@@ -1,0 +1,165 @@
+"""Goals 7 and 8: the same pipeline on 150 to 15,000,000 rows; a second run; a changed byte."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import psutil
+import pyarrow.parquet as pq
+from contenders import (
+    OURS,
+    Folder,
+    change_a_byte,
+    checked,
+    folder,
+    plain_folder,
+    use_raw,
+    write_data,
+)
+from measure import Command, Samples, compare, ratios, run, say, spread
+from sections import Section, load
+
+SIZES = (150, 1_500, 15_000, 150_000, 1_500_000, 15_000_000)
+LARGE = 1_500_000  # from here on the goals for large data hold
+LARGEST = 15_000_000  # takes minutes: fewer rounds, and the peers once
+MEMORY_FOR_LARGEST = 16 * 2**30  # bytes; Prefect's default result takes most of it
+FIRST, SECOND = "ours", "ours, second run"
+PLAIN = "plain script"
+MIB = 2**20
+
+
+@dataclass
+class Size:
+    """What is measured with one number of rows."""
+
+    rows: int
+    samples: dict[str, Samples]
+    changed_byte_noticed: bool
+
+
+def data(rounds: int, sizes: tuple[int, ...] = SIZES) -> Section:
+    """Measure every size; each is kept by itself, so that an interruption costs only one."""
+    for rows in sizes:
+        say(f" {rows} rows")
+        if rows == LARGEST and psutil.virtual_memory().total < MEMORY_FOR_LARGEST:
+            say("  left out: this machine has less memory than 16 GiB")
+            continue
+        _section(measure(rows, 3 if rows == LARGEST else rounds)).save()
+    return combine()
+
+
+def combine() -> Section:
+    """Return one section of all the sizes that were measured."""
+    text = (
+        "Iris repeated with noise. Time and peak memory (resident, of all processes that compute, "
+        "sampled every 50 ms) in turn with the plain script on the same file; Prefect's server is "
+        "counted apart. Outputs of earlier runs are removed before each run, except before "
+        "`second run`, which finds those of the run just before it."
+    )
+    columns = ["rows", "", "seconds", "× plain", "MiB", "× plain", "server, MiB"]
+    whole = Section("data", "Rows", text, columns)
+    for rows in SIZES:
+        if part := load(f"data-{rows}"):
+            whole.rows += part.rows
+            whole.goals += part.goals
+            whole.series |= part.series
+            whole.date = part.date
+    if not any(row[0] == f"{LARGEST:,}" for row in whole.rows):
+        whole.text += f" {LARGEST:,} rows were not measured."
+    return whole
+
+
+def measure(rows: int, rounds: int) -> Size:
+    """Measure all contenders on one size."""
+    raw = write_data(rows)
+    plain, expected = plain_folder(raw)
+    ours = folder(OURS, "data")
+    use_raw(ours, raw)
+    once = ours.command(FIRST, "main.py")
+    again = replace(once, name=SECOND, prepare=lambda: None)
+    pairs: list[tuple[Folder, Command]] = [
+        (plain, plain.command(PLAIN, "pipeline.py")),
+        (ours, once),
+        (ours, again),
+    ]
+    mine = [checked(command, of, expected) for of, command in pairs]
+    theirs = [checked(command, of, expected) for of, command in _peers(rows)]
+    if rows < LARGEST:
+        samples = compare([*mine, *theirs], rounds, memory=True)
+    else:
+        samples = compare(mine, rounds, warmups=0, memory=True)
+        samples |= compare(theirs, 1, warmups=0, memory=True)
+    say("  a changed byte: ", end="")
+    noticed = notices_a_changed_byte(ours, again)
+    say("noticed" if noticed else "NOT NOTICED")
+    return Size(rows, samples, noticed)
+
+
+def notices_a_changed_byte(ours: Folder, again: Command) -> bool:
+    """Change one byte of the raw file, run once more, and say whether the split has it."""
+    before = _split_is_of_raw(ours)
+    change_a_byte(ours)
+    unnoticed = _split_is_of_raw(ours)  # else the change is too small to be told from none
+    run(replace(again, check=lambda: None))
+    return before and not unnoticed and _split_is_of_raw(ours)
+
+
+def _split_is_of_raw(ours: Folder) -> bool:
+    """Tell whether the newest split has the rows of the raw file, by the mean of a column."""
+    column = "sepal_length"
+    newest = max((ours.path / "data" / "processed").glob("*/split_data.parquet"))
+    split = pq.read_table(newest, columns=[column]).to_pandas()[column]
+    raw = pd.read_csv(ours.raw, usecols=[column])[column]
+    return math.isclose(split.mean(), raw.mean(), rel_tol=1e-10)
+
+
+def _peers(rows: int) -> list[tuple[Folder, Command]]:
+    raw = write_data(rows)
+    made = {name: folder(name, "data") for name in ("kedro", "luigi", "dagster", "prefect")}
+    for project in made.values():
+        use_raw(project, raw)
+    return [
+        (made["kedro"], made["kedro"].command("Kedro", "kedro", "run")),
+        (made["luigi"], made["luigi"].command("Luigi", "pipeline.py")),
+        (made["dagster"], made["dagster"].command("Dagster, in process", "pipeline.py")),
+        (made["prefect"], made["prefect"].command("Prefect, default results", "pipeline.py")),
+    ]
+
+
+def _section(size: Size) -> Section:
+    section = Section(f"data-{size.rows}", "", "", [])
+    plain = size.samples[PLAIN]
+    for name, sample in size.samples.items():
+        # A contender that ran once is set against the median of the others' rounds.
+        few = len(sample.seconds) < len(plain.seconds)
+        seconds = [statistics.median(plain.seconds)] if few else plain.seconds
+        memory = [int(statistics.median(plain.memory))] if few else plain.memory
+        times, shares = ratios(sample.seconds, seconds), ratios(sample.memory, memory)
+        server = statistics.median(sample.server_memory) / MIB
+        section.rows.append(
+            [
+                f"{size.rows:,}",
+                name,
+                spread(sample.seconds),
+                spread(times),
+                f"{statistics.median(sample.memory) / MIB:.0f}",
+                spread(shares),
+                f"{server:.0f}" if server else "",
+            ]
+        )
+        section.series[f"{name}/{size.rows}"] = [
+            statistics.median(times),
+            statistics.median(shares),
+        ]
+        if name == FIRST and size.rows >= LARGE:
+            section.at_most(7, f"Time on {size.rows:,} rows", 1.15, times)
+            section.at_most(7, f"Peak memory on {size.rows:,} rows", 1.25, shares)
+    share = ratios(size.samples[SECOND].seconds, size.samples[FIRST].seconds)
+    met = statistics.median(share) < 1 and size.changed_byte_noticed
+    figure = f"{spread(share)} ×; changed byte {'' if size.changed_byte_noticed else 'NOT '}noticed"
+    text = f"Second run on {size.rows:,} rows faster than the first, a changed byte is noticed"
+    section.holds(8, text, figure, met)
+    return section

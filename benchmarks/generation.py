@@ -1,0 +1,97 @@
+"""Goal 5: how long it takes to generate a project."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from contenders import BUILD, REPO, SCRIPTS, cookiecutter_config, folder
+from measure import Command, compare, ratios
+from sections import Section
+
+EMPTY, WHOLE, ASIDE = "cookiecutter, one file", "ours", "ours, without git's first commit"
+
+
+def generation(rounds: int) -> Section:
+    """Measure our template, an empty one, and the starters of the peers."""
+    out = BUILD / "generation"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    template = BUILD / "template"
+    copy = [sys.executable, str(REPO / "tests" / "template_copy.py"), str(template)]
+    subprocess.run(copy, check=True)
+    kedro, ccds = folder("kedro", "new"), folder("ccds")
+    # The hook makes no commit inside another repository, as build/ is: so git does not look up.
+    env = kedro.env | {"PYTHONPATH": "", "GIT_CEILING_DIRECTORIES": str(out)}
+
+    def cookiecutter(name: str, source: Path, **changes: str) -> Command:
+        words = [sys.executable, "-m", "cookiecutter", str(source), "--no-input"]
+        words += ["--config-file", str(cookiecutter_config()), "--output-dir", str(out / "made")]
+        return Command(name, words, out, env | changes, clean)
+
+    def clean() -> None:
+        shutil.rmtree(out / "made", ignore_errors=True)
+        (out / "made").mkdir()
+
+    new = ("--name", "iris", "--tools", "none", "--example", "n", "--telemetry", "no")
+    starter = Command(
+        "kedro new", [kedro.venv / SCRIPTS / "kedro", "new", *new], out / "made", env, clean
+    )
+    commands = [
+        cookiecutter(EMPTY, _empty_template(out / "empty")),
+        cookiecutter(ASIDE, template, PATH=""),  # the hook makes a commit where it finds git
+        cookiecutter(WHOLE, template),
+        starter,
+    ]
+    text = (
+        f"{rounds} rounds after a warm-up. The starter of Kedro is what `kedro new` writes with "
+        "neither tools nor an example; those with an example come from the internet."
+    )
+    science = ccds.command("ccds", "ccds", "--no-input", "--output-dir", str(out / "made"))
+    science = Command(science.name, science.argv, out, science.env, clean)
+    if _works(science):
+        commands.append(science)
+    else:
+        text += (
+            " cookiecutter-data-science is left out: its package brings no template, `ccds` "
+            "clones it, and here it could not."
+        )
+    samples = compare(commands, rounds)
+    columns = ["", "seconds", "times cookiecutter on one file"]
+    section = Section("generation", "Generating a project", text, columns)
+    section.add_times(samples, EMPTY)
+    base = samples[EMPTY].seconds
+    text = "Generation, git's first commit aside, against a template of one file"
+    section.at_most(5, text, 1.3, ratios(samples[ASIDE].seconds, base))
+    for name in ("kedro new", "ccds"):
+        if name not in samples:
+            section.holds(5, f"Generation faster than `{name}`", "not measured, see below", None)
+            continue
+        times = ratios(samples[WHOLE].seconds, samples[name].seconds)
+        section.at_most(5, f"Generation, all in all, against `{name}`", 1, times)
+    return section
+
+
+def _empty_template(path: Path) -> Path:
+    """Write a template of one file."""
+    project = path / "{{ cookiecutter.project_slug }}"
+    project.mkdir(parents=True)
+    (project / "README.md").write_text("# {{ cookiecutter.project_slug }}\n", encoding="utf-8")
+    answers = json.dumps({"project_slug": "iris-project"})
+    (path / "cookiecutter.json").write_text(answers, encoding="utf-8")
+    return path
+
+
+def _works(command: Command) -> bool:
+    command.prepare()
+    words = [str(word) for word in command.argv]
+    try:
+        done = subprocess.run(
+            words, cwd=command.cwd, env=command.env, capture_output=True, check=False, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0

@@ -1,0 +1,25 @@
+"""A flow of so many trivial tasks, on the settings and the server of our project."""
+
+import sys
+
+from flows.server import use_server, wait_until_ready
+
+server = use_server()
+
+from prefect import flow, task  # noqa: E402 - the server starts meanwhile, as in main.py
+
+
+@task
+def one(number: int) -> int:
+    return number
+
+
+@flow
+def many(count: int) -> None:
+    for number in range(count):
+        one(number)
+
+
+if __name__ == "__main__":
+    wait_until_ready(server)
+    many(int(sys.argv[1]))

@@ -1,0 +1,225 @@
+"""Goals 1 to 4: how long a run takes on 150 rows, from the command to the prompt."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import statistics
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from contenders import OURS, Folder, checked, folder, plain_folder
+from measure import Command, WrongError, compare, ratios, say, stop
+from sections import Section
+
+START_TIMEOUT_SECONDS = 120
+RECORD_THEIR_RUNS = ("Prefect", "Dagster", "Metaflow")
+FLOWER = ("5.1", "3.5", "1.4", "0.2")
+
+
+def cold(rounds: int) -> Section:
+    """Measure a run without a server that is up, its database being there."""
+    plain, expected = plain_folder()
+    ours, prefect, dagster = folder(OURS), folder("prefect"), folder("dagster")
+    metaflow, kedro, luigi = folder("metaflow"), folder("kedro"), folder("luigi")
+    imports = "import prefect, runpy; runpy.run_path('pipeline.py')"
+    shutil.copy(plain.path / "pipeline.py", folder("prefect", "floor").path / "pipeline.py")
+    floor = Folder("prefect", prefect.path.with_name("floor"), prefect.venv, prefect.outputs)
+    materialize = ("asset", "materialize", "--select", "*", "-f", "definitions.py")
+    pairs = [
+        (plain, plain.command("plain script", "pipeline.py")),
+        (luigi, luigi.command("Luigi", "pipeline.py")),
+        (kedro, kedro.command("Kedro", "kedro", "run")),
+        (floor, floor.command("plain script + import prefect", "-c", imports)),
+        (ours, ours.command("ours", "main.py")),
+        (dagster, dagster.command("Dagster, in process", "pipeline.py")),
+        (prefect, prefect.command("Prefect, temporary server", "pipeline.py")),
+        (metaflow, metaflow.command("Metaflow", "pipeline.py", "run")),
+        (dagster, dagster.command("Dagster, command line", "dagster", *materialize)),
+    ]
+    text = f"150 rows, no server up, the database there. {rounds} rounds after a warm-up."
+    if _offers(ours, "--plain-prefect"):
+        pairs.append((ours, ours.command("ours --plain-prefect", "main.py", "--plain-prefect")))
+    else:
+        text += " `ours --plain-prefect` is left out: `main.py --help` does not offer it."
+    samples = compare([checked(command, of, expected) for of, command in pairs], rounds)
+
+    section = Section("cold", "A run", text, ["", "seconds", "times the plain script"])
+    section.add_times(samples, "plain script")
+    base = samples["plain script"].seconds
+    section.at_most(1, "Cold start", 2.5, ratios(samples["ours"].seconds, base))
+    recording = [name for name in samples if name.startswith(RECORD_THEIR_RUNS)]
+    medians = {name: statistics.median(samples[name].seconds) for name in recording}
+    fastest = min(medians, key=medians.__getitem__)
+    mine = statistics.median(samples["ours"].seconds)
+    figure = f"{mine:.2f} s; {fastest} {medians[fastest]:.2f} s"
+    text = "Cold start: ahead of every peer that records its runs"
+    section.holds(1, text, figure, mine < medians[fastest])
+    return section
+
+
+def served(rounds: int) -> Section:
+    """Measure a run while a server is up: ours, and Prefect's own."""
+    plain, expected = plain_folder()
+    ours, prefect = folder(OURS, "served"), folder("prefect", "served")
+    with _server(ours, ours.command("ui", "main.py", "ui", "--no-browser")), _prefect(prefect) as at:
+        pairs = [
+            (plain, plain.command("plain script", "pipeline.py")),
+            (ours, ours.command("ours, `ui` up", "main.py")),
+            (prefect, prefect.command("Prefect, server up", "pipeline.py", env=at)),
+        ]
+        samples = compare([checked(command, of, expected) for of, command in pairs], rounds)
+    text = f"150 rows, both servers up all the time. {rounds} rounds after a warm-up."
+    section = Section("served", "With a server up", text, ["", "seconds", "times the plain script"])
+    section.add_times(samples, "plain script")
+    base = samples["plain script"].seconds
+    section.at_most(2, "With `ui` up", 1.9, ratios(samples["ours, `ui` up"].seconds, base))
+    return section
+
+
+def first(rounds: int) -> Section:
+    """Measure the very first run in a new project."""
+    plain, expected = plain_folder()
+    ours, prefect = folder(OURS, "first"), folder("prefect", "first")
+
+    def forget(project: Folder, name: str) -> None:
+        project.clean()
+        shutil.rmtree(project.path / name, ignore_errors=True)
+
+    pairs = [
+        (plain, plain.command("plain script", "pipeline.py")),
+        (
+            ours,
+            ours.command(
+                "ours, first run", "main.py", prepare=lambda: forget(ours, ".prefect")
+            ),
+        ),
+        (
+            prefect,
+            prefect.command(
+                "Prefect, first run",
+                "pipeline.py",
+                prepare=lambda: forget(prefect, "home/.prefect"),
+            ),
+        ),
+    ]
+    samples = compare([checked(command, of, expected) for of, command in pairs], rounds)
+    text = f"150 rows, no database yet. {rounds} rounds after a warm-up."
+    columns = ["", "seconds", "times the plain script"]
+    section = Section("first", "The very first run in a new project", text, columns)
+    section.add_times(samples, "plain script")
+    base = samples["plain script"].seconds
+    section.at_most(3, "Very first run", 3.5, ratios(samples["ours, first run"].seconds, base))
+    return section
+
+
+def commands(rounds: int) -> Section:
+    """Measure the commands that need no run."""
+    plain, _ = plain_folder()
+    ours = folder(OURS, "commands")
+    compare([ours.command("train a model to predict with", "main.py")], 1, warmups=0)
+
+    def keep() -> None:
+        """Leave the models where they are."""
+
+    goals = [
+        (0.5, ours.command("main.py --help", "main.py", "--help", prepare=keep)),
+        (
+            0.5,
+            ours.command(
+                "main.py visualize --help", "main.py", "visualize", "--help", prepare=keep
+            ),
+        ),
+        (
+            0.5,
+            ours.command(
+                "main.py, a parameter with an error",
+                "main.py",
+                "run",
+                "--param",
+                "test_data_ratio=2",
+                prepare=keep,
+                exit_code=2,
+            ),
+        ),
+        (1.1, ours.command("main.py predict", "main.py", "predict", *FLOWER, prepare=keep)),
+    ]
+    base = plain.command("plain script", "pipeline.py")
+    # The script cleans up before each of its runs, so the model to predict with lies elsewhere.
+    other = Folder("plain", plain.path.with_name("predict"), plain.venv, ())
+    shutil.rmtree(other.path, ignore_errors=True)
+    shutil.copytree(plain.path, other.path)
+    predict = other.command("plain script that predicts", "predict.py", *FLOWER)
+    samples = compare([base, predict, *(command for _, command in goals)], rounds)
+    text = f"{rounds} rounds after a warm-up."
+    section = Section("commands", "Other commands", text, ["", "seconds", "times the plain script"])
+    section.add_times(samples, base.name)
+    for limit, command in goals:
+        times = ratios(samples[command.name].seconds, samples[base.name].seconds)
+        section.at_most(4, f"`{command.name}`", limit, times)
+    return section
+
+
+def _offers(ours: Folder, option: str) -> bool:
+    command = ours.command("help", "main.py", "--help")
+    words = [str(word) for word in command.argv]
+    shown = subprocess.run(words, cwd=ours.path, env=command.env, capture_output=True, check=True)
+    return option in shown.stdout.decode("utf-8", errors="replace")
+
+
+@contextmanager
+def _prefect(project: Folder) -> Iterator[dict[str, str]]:
+    """Keep a Prefect server up, as its documentation starts it; yield how a run finds it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = project.command("server", "prefect", "server", "start", "--port", str(port))
+    with _server(project, command, f"http://127.0.0.1:{port}/api/health"):
+        yield {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+
+
+@contextmanager
+def _server(project: Folder, command: Command, health: str = "") -> Iterator[None]:
+    """Keep a server up until it answers, and stop it in the end."""
+    command = replace(command, env=command.env | {"PYTHONUNBUFFERED": "1"})
+    with (project.path / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [str(word) for word in command.argv],
+            cwd=command.cwd,
+            env=command.env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while not _answers(health or _recorded(project)):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise WrongError((project.path / "server.log").read_text("utf-8")[-2000:])
+            time.sleep(0.1)
+        say("  server is up")
+        time.sleep(5)  # it still registers blocks and deployments for a while
+        yield
+    finally:
+        stop(process)
+
+
+def _recorded(project: Folder) -> str:
+    """Return the address that our `ui` records, or nothing yet."""
+    try:
+        record = (project.path / ".prefect" / "server.json").read_text(encoding="utf-8")
+        return f"{json.loads(record)['api_url']}/health"
+    except (OSError, ValueError):
+        return ""
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,103 @@
+"""Goal 6: what a task costs, in flows of 1, 10, 100 and 1,000 trivial tasks."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import statistics
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from contenders import OURS, Folder, folder
+from measure import Command, Samples, WrongError, compare, say, spread
+from sections import Section
+
+COUNTS = (1, 10, 100, 1000)
+OUT_OF_REACH = {"Metaflow": 100}  # a process for each task: a thousand take a quarter of an hour
+
+
+def tasks(rounds: int) -> Section:
+    """Measure whole processes; a task's cost is how much longer the longest flow takes, a task."""
+    contenders = {
+        "ours": folder(OURS, "tasks"),
+        "Prefect, temporary server": folder("prefect", "tasks"),
+        "Dagster, in process": folder("dagster", "tasks"),
+        "Luigi": folder("luigi", "tasks"),
+        "Metaflow": folder("metaflow", "tasks"),
+    }
+    found: dict[str, dict[int, Samples]] = {name: {} for name in contenders}
+    for count in COUNTS:
+        say(f" {count} tasks")
+        commands = [
+            trivial_tasks(name, project, count)
+            for name, project in contenders.items()
+            if count <= OUT_OF_REACH.get(name, count)
+        ]
+        # The slow ones would take most of an hour: they run once where they take long.
+        once = [one for one in commands if count >= 100 and one.name == "Metaflow"]
+        often = [one for one in commands if one not in once]
+        for name, sample in (compare(often, rounds) | compare(once, 1, warmups=0)).items():
+            found[name][count] = sample
+
+    text = (
+        f"Whole processes, {rounds} rounds after a warm-up (Metaflow: one run from 100 tasks on; "
+        "1,000 would take it a quarter of an hour). A task's cost is the time of the longest flow "
+        "beyond that of one task, for each task. Luigi keeps no records; each of its tasks leaves "
+        "a file. After each run of ours and of Prefect's, the database was asked for its task runs."
+    )
+    columns = ["", *(f"{count} tasks, s" for count in COUNTS), "a task, ms"]
+    section = Section("tasks", "What a task costs", text, columns)
+    for name, samples in found.items():
+        cost = [1000 * seconds for seconds in _cost(samples)]
+        cells = [spread(samples[count].seconds) if count in samples else "" for count in COUNTS]
+        section.rows.append([name, *cells, spread(cost, 1)])
+        section.series[name] = {
+            str(count): statistics.median(sample.seconds) for count, sample in samples.items()
+        }
+        if name == "ours":
+            text = "A task in a flow of 1,000, every one recorded"
+            section.at_most(6, text, 4, cost, "ms")
+    return section
+
+
+def trivial_tasks(name: str, project: Folder, count: int) -> Command:
+    """Return a flow of so many tasks; its check counts those that are recorded."""
+    words = ["run", "--count", str(count), "--max-num-splits", "1000"]
+    arguments = words if name == "Metaflow" else [str(count)]
+    command = project.command(name, "tasks.py", *arguments, prepare=lambda: _forget(project))
+    if project.peer not in (OURS, "prefect"):
+        return command
+    return replace(command, check=_recorded(project, count))
+
+
+def _forget(project: Folder) -> None:
+    project.clean()
+    shutil.rmtree(project.path / "data" / "tasks", ignore_errors=True)
+
+
+def _recorded(project: Folder, count: int) -> Callable[[], None]:
+    """Return a check that the newest flow run has so many completed task runs."""
+    home = ".prefect" if project.peer == OURS else "home/.prefect"
+    database = Path(project.path, home, "prefect.db")
+
+    def check() -> None:
+        with sqlite3.connect(database) as connection:
+            (found,) = connection.execute(
+                "select count(*) from task_run where state_type = 'COMPLETED' and flow_run_id ="
+                " (select id from flow_run order by created desc limit 1)"
+            ).fetchone()
+        connection.close()
+        if found != count:
+            raise WrongError(f"{found} of {count} task runs are recorded as completed")
+
+    return check
+
+
+def _cost(samples: dict[int, Samples]) -> list[float]:
+    most = max(samples)
+    one = samples[1].seconds
+    # Where the longest flow ran once only, it is set against the median of the shortest.
+    base = one if len(one) == len(samples[most].seconds) else [statistics.median(one)]
+    pairs = zip(samples[most].seconds, base, strict=True)
+    return [(seconds - of) / (most - 1) for seconds, of in pairs]
