@@ -15,7 +15,6 @@ class ParquetIOManager(dg.ConfigurableIOManager):
     """Keeps each DataFrame as a Parquet file."""
 
     def _path(self, context) -> Path:
-        OUTPUTS.mkdir(parents=True, exist_ok=True)
         return OUTPUTS / f"{context.asset_key.path[-1]}.parquet"
 
     def handle_output(self, context, obj):
@@ -27,22 +26,13 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         return pd.read_parquet(self._path(context))
 
 
-@dg.asset(io_manager_key="memory")
-def data():
-    return iris.check(pd.read_csv("data/raw/iris.csv"))
-
-
-@dg.asset(io_manager_key="parquet")
-def encoded(data):
-    return iris.encode(data)
-
-
-@dg.asset
-def classes(data):
-    found = iris.get_classes(data)
+@dg.multi_asset(outs={"encoded": dg.AssetOut(io_manager_key="parquet"), "classes": dg.AssetOut()})
+def encode_categorical_columns():
+    data = iris.check(pd.read_csv("data/raw/iris.csv"))
+    classes = iris.get_classes(data)
     OUTPUTS.mkdir(parents=True, exist_ok=True)
-    (OUTPUTS / "classes.json").write_text(json.dumps(found), encoding="utf-8")
-    return found
+    (OUTPUTS / "classes.json").write_text(json.dumps(classes), encoding="utf-8")
+    return iris.encode(data), classes
 
 
 @dg.multi_asset(
@@ -77,6 +67,6 @@ def report(context: dg.AssetExecutionContext, predictions, test, classes):
     context.log.info(f"Accuracy: {metrics['accuracy']:.2%}")
 
 
-ASSETS = [data, encoded, classes, split_data, model, predictions, report]
-RESOURCES = {"parquet": ParquetIOManager(), "memory": dg.mem_io_manager}
+ASSETS = [encode_categorical_columns, split_data, model, predictions, report]
+RESOURCES = {"parquet": ParquetIOManager()}
 defs = dg.Definitions(assets=ASSETS, resources=RESOURCES)

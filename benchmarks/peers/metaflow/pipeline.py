@@ -16,15 +16,10 @@ class IrisFlow(FlowSpec):
 
     @step
     def start(self):
-        """Read the raw file, and check it."""
-        self.data = iris.check(pd.read_csv("data/raw/iris.csv"))
-        self.next(self.encode_categorical_columns)
-
-    @step
-    def encode_categorical_columns(self):
-        """Replace the target column by one column for each class."""
-        self.encoded = iris.encode(self.data)
-        self.classes = iris.get_classes(self.data)
+        """Read the raw file, check it, and replace the target by one column for each class."""
+        data = iris.check(pd.read_csv("data/raw/iris.csv"))
+        self.encoded = iris.encode(data)
+        self.classes = iris.get_classes(data)
         self.next(self.split_data)
 
     @step

@@ -11,7 +11,7 @@ from prefect import flow, task
 OUTPUTS = Path("data/outputs")
 
 
-@task(persist_result=True)
+@task
 def load_data(path: str):
     return iris.check(pd.read_csv(path))
 
@@ -36,7 +36,7 @@ def train_model(train, classes):
     return iris.train(train, classes)
 
 
-@task(persist_result=True)
+@task
 def predict(model, test, classes):
     return iris.predict(model, test, classes)
 

@@ -1,4 +1,4 @@
-"""A dataset of our own, as Kedro's documentation describes: models as skops files."""
+"""Datasets of our own, as Kedro's documentation describes them: skops files and pictures."""
 
 from pathlib import Path
 
@@ -6,11 +6,16 @@ import skops.io
 from kedro.io import AbstractDataset
 
 
-class SkopsDataset(AbstractDataset):
-    """A scikit-learn model in a skops file."""
-
+class _File(AbstractDataset):
     def __init__(self, filepath: str) -> None:
         self._path = Path(filepath)
+
+    def _describe(self):
+        return {"filepath": str(self._path)}
+
+
+class SkopsDataset(_File):
+    """A scikit-learn model in a skops file."""
 
     def load(self):
         """Return the model."""
@@ -21,5 +26,15 @@ class SkopsDataset(AbstractDataset):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         skops.io.dump(data, self._path)
 
-    def _describe(self):
-        return {"filepath": str(self._path)}
+
+class PictureDataset(_File):
+    """The bytes of a picture."""
+
+    def load(self):
+        """Return the bytes."""
+        return self._path.read_bytes()
+
+    def save(self, data) -> None:
+        """Write the bytes."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_bytes(data)

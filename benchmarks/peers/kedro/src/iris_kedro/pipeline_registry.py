@@ -4,9 +4,9 @@ import iris
 from kedro.pipeline import Pipeline, node
 
 
-def page(metrics, figure):
-    """Return the report as HTML."""
-    return iris.page(metrics, iris.png(figure))
+def draw(predictions, test, classes):
+    """Return the confusion matrix as PNG."""
+    return iris.png(iris.draw(predictions, test, classes))
 
 
 def register_pipelines():
@@ -21,8 +21,8 @@ def register_pipelines():
                 node(iris.train, ["train", "classes"], "model"),
                 node(iris.predict, ["model", "test", "classes"], "predictions"),
                 node(iris.evaluate, ["predictions", "test", "classes"], "metrics"),
-                node(iris.draw, ["predictions", "test", "classes"], "confusion_matrix"),
-                node(page, ["metrics", "confusion_matrix"], "report"),
+                node(draw, ["predictions", "test", "classes"], "confusion_matrix"),
+                node(iris.page, ["metrics", "confusion_matrix"], "report"),
             ]
         )
     }
