@@ -15,7 +15,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/build/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/build/cache/mypy
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 
-.PHONY: demo test newest database clean
+.PHONY: demo test bench bench-quick newest database clean
 
 ## Generate the default project into build/, and run it.
 demo: .venv/generate.stamp build/cookiecutter.yaml
@@ -35,6 +35,14 @@ test: .venv/test.stamp
 	$(BIN)/python tests/template_copy.py build/template
 	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python -m mypy .
 	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python -m pytest
+
+## Measure speed, memory and size beside the peers; write benchmarks/results.md.
+bench: .venv/test.stamp
+	$(BIN)/python benchmarks/bench.py
+
+## Check once that the pipelines of the benchmark agree, and that a changed byte is noticed.
+bench-quick: .venv/test.stamp
+	$(BIN)/python benchmarks/bench.py quick
 
 ## Run the default project and its tests on the newest versions that its bounds allow.
 newest: .venv/generate.stamp build/cookiecutter.yaml

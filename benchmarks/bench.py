@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 
 import report
-from contenders import PEERS, same_libraries
 from data import SIZES, data
+from environments import same_libraries
 from generation import generation
 from measure import WrongError, say
 from quick import quick
@@ -38,10 +38,9 @@ def main() -> int:
     options = parser.parse_args()
     start = time.monotonic()
     try:
+        same_libraries()
         if options.parts == ["quick"]:
             quick()
-        else:
-            same_libraries([peer.name for peer in PEERS.iterdir() if peer.name in "plain prefect"])
         for name in options.parts or PARTS:
             if name in PARTS:
                 _measure(name, options)

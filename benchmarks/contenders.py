@@ -1,31 +1,25 @@
-"""The contenders: an environment, a project folder and a command for each, all in build/bench/."""
+"""The contenders: a project folder and a command for each, all in build/bench/."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow.parquet as pq
-from measure import Command, WrongError, say
+from environments import BUILD, OURS, PEERS, REPO, SCRIPTS, TEMPLATE_FOLDER, make_environment
+from measure import Command, WrongError
 
-REPO = Path(__file__).resolve().parents[1]
-PEERS = Path(__file__).resolve().parent / "peers"
-BUILD = REPO / "build" / "bench"
-TEMPLATE_FOLDER = REPO / "{{ cookiecutter.project_slug }}"
 RAW = TEMPLATE_FOLDER / "data" / "raw" / "iris.csv"
-SCRIPTS = "Scripts" if os.name == "nt" else "bin"
-OURS = "ours"
 OURS_OUTPUTS = ("data/interim", "data/processed", "models", "reports")
+STORES = ("home/.prefect/storage", "home/dagster/storage", "home/.metaflow", ".metaflow")
+PEERS_OUTPUTS = ("data/outputs", "data/tasks", *STORES)
 
 
 @dataclass(frozen=True)
@@ -72,18 +66,35 @@ class Folder:
         for name in self.outputs:
             shutil.rmtree(self.path / name, ignore_errors=True)
 
-    def command(self, name: str, *words: str | Path, **options: Any) -> Command:
-        """Return a command that starts from a clean folder; its first word may be a program."""
+    def command(
+        self,
+        name: str,
+        *words: str | Path,
+        keep: bool = False,
+        exit_code: int = 0,
+        env: dict[str, str] | None = None,
+    ) -> Command:
+        """Return a command; its first word is a program of the environment, or Python's.
+
+        It starts from a clean folder, unless it is to `keep` what earlier runs left.
+        """
         program = self.venv / SCRIPTS / words[0]
         start = [program] if program.exists() else [self.python, words[0]]
-        prepare: Callable[[], None] = options.pop("prepare", self.clean)
-        env = self.env | options.pop("env", {})
-        return Command(name, [*start, *words[1:]], self.path, env, prepare, **options)
+        return Command(
+            name,
+            [*start, *words[1:]],
+            self.path,
+            self.env | (env or {}),
+            prepare=lambda: None if keep else self.clean(),
+            exit_code=exit_code,
+        )
 
     def answer(self) -> dict[str, Any]:
         """Return accuracy and the means of the test set that the last run left."""
         if self.peer != OURS:
-            return json.loads((self.path / "data/outputs/metrics.json").read_text("utf-8"))
+            file = self.path / "data" / "outputs" / "metrics.json"
+            metrics: dict[str, Any] = json.loads(file.read_text("utf-8"))
+            return metrics
         runs = sorted((self.path / "reports").iterdir())
         metrics = json.loads((runs[-1] / "metrics.json").read_text("utf-8"))
         file = self.path / "data" / "processed" / runs[-1].name / "split_data.parquet"
@@ -104,49 +115,34 @@ class Folder:
             raise WrongError(f"accuracy {answer['accuracy']} instead of {expected['accuracy']}")
 
 
-def folder(peer: str, name: str = "project", *, environment: str = "") -> Folder:
-    """Make a fresh project folder of a contender, and its environment where there is none."""
+def folder(peer: str, name: str = "project", *, environment: str = "", raw: Path = RAW) -> Folder:
+    """Make a fresh project folder of a contender on `raw`, and its environment if it has none."""
     venv = make_environment(environment or peer)
     path = BUILD / peer / name
     shutil.rmtree(path, ignore_errors=True)
     if peer == OURS:
-        generated = generate(BUILD / peer / "generated")
-        shutil.copytree(generated, path)
+        shutil.copytree(generate(BUILD / peer / "generated"), path)
         shutil.copy(PEERS / OURS / "tasks.py", path / "tasks.py")
-        return Folder(peer, path, venv, OURS_OUTPUTS)
-    shutil.copytree(PEERS / peer, path)
-    shutil.copy(PEERS / "iris.py", path / "iris.py")
-    (path / "data" / "raw").mkdir(parents=True)
-    shutil.copy(RAW, path / "data" / "raw" / "iris.csv")
-    stores = ("home/.prefect/storage", "home/dagster/storage", "home/.metaflow", ".metaflow")
-    return Folder(peer, path, venv, ("data/outputs", "data/tasks", *stores))
+        made = Folder(peer, path, venv, OURS_OUTPUTS)
+    else:
+        shutil.copytree(PEERS / peer, path)
+        shutil.copy(PEERS / "iris.py", path / "iris.py")
+        made = Folder(peer, path, venv, PEERS_OUTPUTS)
+    made.raw.parent.mkdir(parents=True, exist_ok=True)
+    made.raw.unlink(missing_ok=True)
+    try:
+        made.raw.hardlink_to(raw)  # it may be large
+    except OSError:
+        shutil.copy(raw, made.raw)
+    return made
 
 
-def plain_folder(raw: Path = RAW, **options: Any) -> tuple[Folder, dict[str, Any]]:
+def plain_folder(raw: Path = RAW, *, environment: str = "") -> tuple[Folder, dict[str, Any]]:
     """Return the plain script's folder on `raw`, and its answer, which is everybody's."""
-    plain = folder("plain", **options)
-    use_raw(plain, raw)
+    plain = folder("plain", environment=environment, raw=raw)
     command = plain.command("plain", "pipeline.py")
     subprocess.run([*map(str, command.argv)], cwd=plain.path, env=command.env, check=True)
     return plain, plain.answer()
-
-
-def use_raw(project: Folder, raw: Path) -> None:
-    """Let a project read another raw file; linked, where it can be, for its size."""
-    project.raw.unlink()
-    try:
-        project.raw.hardlink_to(raw)
-    except OSError:
-        shutil.copy(raw, project.raw)
-
-
-def change_a_byte(project: Folder) -> None:
-    """Change one digit of the raw file, in a copy of its own."""
-    content = bytearray(project.raw.read_bytes())
-    place = content.index(b"\n") + 1  # the first digit of the first row
-    content[place] = ord("4") if content[place] == ord("5") else ord("5")
-    project.raw.unlink()
-    project.raw.write_bytes(content)
 
 
 def checked(command: Command, project: Folder, expected: dict[str, Any]) -> Command:
@@ -172,74 +168,4 @@ def cookiecutter_config() -> Path:
     file = BUILD / "cookiecutter.yaml"
     replay, templates = (BUILD / "replay").as_posix(), (BUILD / "templates").as_posix()
     file.write_text(f"replay_dir: {replay}\ncookiecutters_dir: {templates}\n", encoding="utf-8")
-    return file
-
-
-def requirements(peer: str) -> Path:
-    """Return the file with the exact versions of a contender."""
-    return (TEMPLATE_FOLDER if peer == OURS else PEERS / peer) / "requirements.txt"
-
-
-def make_environment(peer: str) -> Path:
-    """Return the environment of a contender; made where its requirements are new."""
-    venv, file = BUILD / peer / "venv", requirements(peer)
-    stamp = venv / "requirements.sha256"
-    mark = hashlib.sha256(file.read_bytes() + sys.version.encode()).hexdigest()
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == mark:
-        return venv
-    say(f"Making the environment of {peer} ...")
-    uv = Path(sys.executable).with_name("uv")
-    program = str(uv) if uv.exists() else shutil.which("uv")
-    if program is None:
-        raise SystemExit("uv is needed, in this environment or on the PATH.")
-    subprocess.run([program, "venv", "-q", "--clear", "-p", sys.executable, str(venv)], check=True)
-    install = [program, "pip", "install", "-q", "--compile-bytecode"]
-    subprocess.run(
-        [*install, "--python", str(venv / SCRIPTS / "python"), "-r", str(file)], check=True
-    )
-    stamp.write_text(mark, encoding="utf-8")
-    return venv
-
-
-def version(peer: str, package: str) -> str:
-    """Return the version of a package that a contender's requirements name."""
-    for line in requirements(peer).read_text(encoding="utf-8").splitlines():
-        if line.startswith(f"{package}=="):
-            return line.split("==")[1].split(";")[0].strip()
-    raise WrongError(f"{requirements(peer)} names no {package}")
-
-
-def same_libraries(peers: list[str]) -> None:
-    """Raise `WrongError` where a peer computes with other versions than our project."""
-    for peer in peers:
-        for package in ("pandas", "pyarrow", "scikit-learn", "skops", "matplotlib"):
-            if version(peer, package) != version(OURS, package):
-                raise WrongError(f"{package} of {peer} is not that of our project: compile anew")
-
-
-def write_data(rows: int) -> Path:
-    """Return a CSV file of Iris repeated with noise, made once; 150 rows are Iris itself."""
-    if rows == 150:
-        return RAW
-    import numpy as np
-    import pyarrow as pa
-    from pyarrow import csv
-
-    file = BUILD / "data" / f"{rows}.csv"
-    if file.exists():
-        return file
-    say(f"Writing {rows} rows ...")
-    iris = pd.read_csv(RAW)
-    random = np.random.default_rng(42)
-    columns: dict[str, Any] = {}
-    for name in iris.columns[:4]:
-        repeated = np.tile(iris[name].to_numpy(), rows // 150)
-        columns[name] = (repeated + random.normal(0, 0.1, rows)).clip(0.1).round(1)
-    columns["species"] = pa.array(np.tile(iris["species"].astype("category").cat.codes, rows // 150))
-    names = pa.array(sorted(iris["species"].unique()))
-    columns["species"] = names.take(columns["species"])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(".part")
-    csv.write_csv(pa.table(columns), aside, csv.WriteOptions(quoting_style="none"))
-    aside.rename(file)
     return file

@@ -5,21 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 import psutil
 import pyarrow.parquet as pq
-from contenders import (
-    OURS,
-    Folder,
-    change_a_byte,
-    checked,
-    folder,
-    plain_folder,
-    use_raw,
-    write_data,
-)
+from contenders import Folder, checked, folder, plain_folder
+from environments import OURS
 from measure import Command, Samples, compare, ratios, run, say, spread
+from rows import change_a_byte, write_data
 from sections import Section, load
 
 SIZES = (150, 1_500, 15_000, 150_000, 1_500_000, 15_000_000)
@@ -76,8 +70,7 @@ def measure(rows: int, rounds: int) -> Size:
     """Measure all contenders on one size."""
     raw = write_data(rows)
     plain, expected = plain_folder(raw)
-    ours = folder(OURS, "data")
-    use_raw(ours, raw)
+    ours = folder(OURS, "data", raw=raw)
     once = ours.command(FIRST, "main.py")
     again = replace(once, name=SECOND, prepare=lambda: None)
     pairs: list[tuple[Folder, Command]] = [
@@ -86,7 +79,7 @@ def measure(rows: int, rounds: int) -> Size:
         (ours, again),
     ]
     mine = [checked(command, of, expected) for of, command in pairs]
-    theirs = [checked(command, of, expected) for of, command in _peers(rows)]
+    theirs = [checked(command, of, expected) for of, command in _peers(raw)]
     if rows < LARGEST:
         samples = compare([*mine, *theirs], rounds, memory=True)
     else:
@@ -116,16 +109,14 @@ def _split_is_of_raw(ours: Folder) -> bool:
     return math.isclose(split.mean(), raw.mean(), rel_tol=1e-10)
 
 
-def _peers(rows: int) -> list[tuple[Folder, Command]]:
-    raw = write_data(rows)
-    made = {name: folder(name, "data") for name in ("kedro", "luigi", "dagster", "prefect")}
-    for project in made.values():
-        use_raw(project, raw)
+def _peers(raw: Path) -> list[tuple[Folder, Command]]:
+    kedro, luigi = folder("kedro", "data", raw=raw), folder("luigi", "data", raw=raw)
+    dagster, prefect = folder("dagster", "data", raw=raw), folder("prefect", "data", raw=raw)
     return [
-        (made["kedro"], made["kedro"].command("Kedro", "kedro", "run")),
-        (made["luigi"], made["luigi"].command("Luigi", "pipeline.py")),
-        (made["dagster"], made["dagster"].command("Dagster, in process", "pipeline.py")),
-        (made["prefect"], made["prefect"].command("Prefect, default results", "pipeline.py")),
+        (kedro, kedro.command("Kedro", "kedro", "run")),
+        (luigi, luigi.command("Luigi", "pipeline.py")),
+        (dagster, dagster.command("Dagster, in process", "pipeline.py")),
+        (prefect, prefect.command("Prefect, default results", "pipeline.py")),
     ]
 
 

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from contenders import BUILD, REPO, SCRIPTS, cookiecutter_config, folder
+from contenders import cookiecutter_config, folder
+from environments import BUILD, REPO, SCRIPTS
 from measure import Command, compare, ratios
 from sections import Section
 

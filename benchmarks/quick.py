@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import measure
-from contenders import OURS, checked, folder, plain_folder, same_libraries, use_raw, write_data
+from contenders import checked, folder, plain_folder
 from data import notices_a_changed_byte
+from environments import OURS
 from measure import WrongError, say
+from rows import write_data
 from tasks import trivial_tasks
 
 ROWS = 1_500
@@ -20,12 +22,10 @@ def quick() -> None:
     Plain script and Prefect as documented run in the environment of our project, so that one
     environment is enough: the versions are the same.
     """
-    same_libraries(["plain", "prefect", "kedro", "dagster", "luigi", "metaflow"])
     raw = write_data(ROWS)
     _, expected = plain_folder(raw, environment=OURS)
-    ours, prefect = folder(OURS, "quick"), folder("prefect", "quick", environment=OURS)
-    for project in (ours, prefect):
-        use_raw(project, raw)
+    ours = folder(OURS, "quick", raw=raw)
+    prefect = folder("prefect", "quick", environment=OURS, raw=raw)
 
     once = checked(ours.command("ours", "main.py"), ours, expected)
     again = replace(once, name="ours, second run", prepare=lambda: None)

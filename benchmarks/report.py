@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from contenders import OURS, REPO, version
 from data import combine
+from environments import OURS, REPO, version
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from sections import Goal, Section, load
 
 FOLDER = Path(__file__).resolve().parent
@@ -89,9 +91,6 @@ def _table(columns: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def _draw(found: dict[str, Section], file: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(12, 9), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     bars, curves, times, memory = figure.subplots(2, 2).flat
@@ -123,9 +122,11 @@ def _draw_bars(axes: Any, found: dict[str, Section]) -> None:
 
 def _draw_data(times: Any, memory: Any, series: dict[str, list[float]]) -> None:
     for name in dict.fromkeys(key.rpartition("/")[0] for key in series):
-        points = {int(k.rpartition("/")[2]): v for k, v in series.items() if k.startswith(f"{name}/")}
-        _line(times, name, {rows: both[0] for rows, both in points.items()})
-        _line(memory, name, {rows: both[1] for rows, both in points.items()})
+        of_name = [key for key in series if key.startswith(f"{name}/")]
+        rows = [int(key.rpartition("/")[2]) for key in of_name]
+        for place, axes in enumerate((times, memory)):
+            points = [series[key][place] for key in of_name]
+            _line(axes, name, dict(zip(rows, points, strict=True)))
     for axes, title in ((times, "Time"), (memory, "Peak memory")):
         axes.set(xscale="log", yscale="log", title=f"{title} by rows", xlabel="rows")
         axes.set_ylabel("times the plain script")

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from contenders import BUILD
+from environments import BUILD
 from measure import Samples, ratios, spread
 
 RESULTS = BUILD / "results"

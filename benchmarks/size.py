@@ -1,4 +1,4 @@
-"""Goal 9: how large an environment and a new project are, and how long each module's import takes."""
+"""Goal 9: the size of an environment and of a new project, and the time of each import."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import statistics
 import subprocess
 from pathlib import Path
 
-from contenders import BUILD, OURS, folder, generate, make_environment
+from contenders import folder, generate
+from environments import BUILD, OURS, make_environment
 from measure import Command, compare
 from sections import Section
 

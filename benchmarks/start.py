@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import socket
 import statistics
 import subprocess
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
-from contenders import OURS, Folder, checked, folder, plain_folder
-from measure import Command, WrongError, compare, ratios, say, stop
+from contenders import Folder, checked, folder, plain_folder
+from environments import OURS
+from measure import compare, ratios
 from sections import Section
+from servers import prefect_server, server
 
-START_TIMEOUT_SECONDS = 120
 RECORD_THEIR_RUNS = ("Prefect", "Dagster", "Metaflow")
 FLOWER = ("5.1", "3.5", "1.4", "0.2")
 
@@ -67,7 +62,10 @@ def served(rounds: int) -> Section:
     """Measure a run while a server is up: ours, and Prefect's own."""
     plain, expected = plain_folder()
     ours, prefect = folder(OURS, "served"), folder("prefect", "served")
-    with _server(ours, ours.command("ui", "main.py", "ui", "--no-browser")), _prefect(prefect) as at:
+    with (
+        server(ours, ours.command("ui", "main.py", "ui", "--no-browser")),
+        prefect_server(prefect) as at,
+    ):
         pairs = [
             (plain, plain.command("plain script", "pipeline.py")),
             (ours, ours.command("ours, `ui` up", "main.py")),
@@ -91,22 +89,12 @@ def first(rounds: int) -> Section:
         project.clean()
         shutil.rmtree(project.path / name, ignore_errors=True)
 
+    run_ours = ours.command("ours, first run", "main.py")
+    run_prefect = prefect.command("Prefect, first run", "pipeline.py")
     pairs = [
         (plain, plain.command("plain script", "pipeline.py")),
-        (
-            ours,
-            ours.command(
-                "ours, first run", "main.py", prepare=lambda: forget(ours, ".prefect")
-            ),
-        ),
-        (
-            prefect,
-            prefect.command(
-                "Prefect, first run",
-                "pipeline.py",
-                prepare=lambda: forget(prefect, "home/.prefect"),
-            ),
-        ),
+        (ours, replace(run_ours, prepare=lambda: forget(ours, ".prefect"))),
+        (prefect, replace(run_prefect, prepare=lambda: forget(prefect, "home/.prefect"))),
     ]
     samples = compare([checked(command, of, expected) for of, command in pairs], rounds)
     text = f"150 rows, no database yet. {rounds} rounds after a warm-up."
@@ -124,37 +112,23 @@ def commands(rounds: int) -> Section:
     ours = folder(OURS, "commands")
     compare([ours.command("train a model to predict with", "main.py")], 1, warmups=0)
 
-    def keep() -> None:
-        """Leave the models where they are."""
-
+    wrong = ("run", "--param", "test_data_ratio=2")
     goals = [
-        (0.5, ours.command("main.py --help", "main.py", "--help", prepare=keep)),
+        (0.5, ours.command("main.py --help", "main.py", "--help", keep=True)),
         (
             0.5,
-            ours.command(
-                "main.py visualize --help", "main.py", "visualize", "--help", prepare=keep
-            ),
+            ours.command("main.py visualize --help", "main.py", "visualize", "--help", keep=True),
         ),
         (
             0.5,
             ours.command(
-                "main.py, a parameter with an error",
-                "main.py",
-                "run",
-                "--param",
-                "test_data_ratio=2",
-                prepare=keep,
-                exit_code=2,
+                "main.py, an error in a parameter", "main.py", *wrong, exit_code=2, keep=True
             ),
         ),
-        (1.1, ours.command("main.py predict", "main.py", "predict", *FLOWER, prepare=keep)),
+        (1.1, ours.command("main.py predict", "main.py", "predict", *FLOWER, keep=True)),
     ]
-    base = plain.command("plain script", "pipeline.py")
-    # The script cleans up before each of its runs, so the model to predict with lies elsewhere.
-    other = Folder("plain", plain.path.with_name("predict"), plain.venv, ())
-    shutil.rmtree(other.path, ignore_errors=True)
-    shutil.copytree(plain.path, other.path)
-    predict = other.command("plain script that predicts", "predict.py", *FLOWER)
+    base = plain.command("plain script", "pipeline.py", keep=True)
+    predict = plain.command("plain script that predicts", "predict.py", *FLOWER, keep=True)
     samples = compare([base, predict, *(command for _, command in goals)], rounds)
     text = f"{rounds} rounds after a warm-up."
     section = Section("commands", "Other commands", text, ["", "seconds", "times the plain script"])
@@ -170,56 +144,3 @@ def _offers(ours: Folder, option: str) -> bool:
     words = [str(word) for word in command.argv]
     shown = subprocess.run(words, cwd=ours.path, env=command.env, capture_output=True, check=True)
     return option in shown.stdout.decode("utf-8", errors="replace")
-
-
-@contextmanager
-def _prefect(project: Folder) -> Iterator[dict[str, str]]:
-    """Keep a Prefect server up, as its documentation starts it; yield how a run finds it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = project.command("server", "prefect", "server", "start", "--port", str(port))
-    with _server(project, command, f"http://127.0.0.1:{port}/api/health"):
-        yield {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
-
-
-@contextmanager
-def _server(project: Folder, command: Command, health: str = "") -> Iterator[None]:
-    """Keep a server up until it answers, and stop it in the end."""
-    command = replace(command, env=command.env | {"PYTHONUNBUFFERED": "1"})
-    with (project.path / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(word) for word in command.argv],
-            cwd=command.cwd,
-            env=command.env,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while not _answers(health or _recorded(project)):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise WrongError((project.path / "server.log").read_text("utf-8")[-2000:])
-            time.sleep(0.1)
-        say("  server is up")
-        time.sleep(5)  # it still registers blocks and deployments for a while
-        yield
-    finally:
-        stop(process)
-
-
-def _recorded(project: Folder) -> str:
-    """Return the address that our `ui` records, or nothing yet."""
-    try:
-        record = (project.path / ".prefect" / "server.json").read_text(encoding="utf-8")
-        return f"{json.loads(record)['api_url']}/health"
-    except (OSError, ValueError):
-        return ""
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except (OSError, ValueError):
-        return False

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from contenders import OURS, Folder, folder
+from contenders import Folder, folder
+from environments import OURS
 from measure import Command, Samples, WrongError, compare, say, spread
 from sections import Section
 
@@ -65,15 +65,10 @@ def trivial_tasks(name: str, project: Folder, count: int) -> Command:
     """Return a flow of so many tasks; its check counts those that are recorded."""
     words = ["run", "--count", str(count), "--max-num-splits", "1000"]
     arguments = words if name == "Metaflow" else [str(count)]
-    command = project.command(name, "tasks.py", *arguments, prepare=lambda: _forget(project))
+    command = project.command(name, "tasks.py", *arguments)
     if project.peer not in (OURS, "prefect"):
         return command
     return replace(command, check=_recorded(project, count))
-
-
-def _forget(project: Folder) -> None:
-    project.clean()
-    shutil.rmtree(project.path / "data" / "tasks", ignore_errors=True)
 
 
 def _recorded(project: Folder, count: int) -> Callable[[], None]:
