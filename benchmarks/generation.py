@@ -48,7 +48,7 @@ def generation(rounds: int) -> Section:
         starter,
     ]
     text = (
-        f"{rounds} rounds after a warm-up. The starter of Kedro is what `kedro new` writes with "
+        f"Rounds after a warm-up: {rounds}. The starter of Kedro is what `kedro new` writes with "
         "neither tools nor an example; those with an example come from the internet."
     )
     science = ccds.command("ccds", "ccds", "--no-input", "--output-dir", str(out / "made"))

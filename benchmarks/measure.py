@@ -88,7 +88,7 @@ def compare(
 ) -> dict[str, Samples]:
     """Run the commands in turn (A B C, A B C, ...) and return the samples of each, by name."""
     samples = {command.name: Samples() for command in commands}
-    for number in range(-warmups, rounds):
+    for number in range(-warmups, rounds if commands else -warmups):
         say(f"  {'warm-up' if number < 0 else f'round {number + 1} of {rounds}'}:", end="")
         for command in commands:
             sample = run(command, memory=memory)

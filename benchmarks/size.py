@@ -23,7 +23,8 @@ def size(rounds: int) -> Section:
         "Size and imports",
         "Environments with their compiled bytecode, as installed from the pinned requirements "
         "(ours includes the tools to test the project). Projects without git's own files. "
-        f"Imports: seconds beyond an empty Python, each in a process of its own, {rounds} rounds.",
+        "Imports: seconds beyond an empty Python, each in a process of its own. "
+        f"Rounds after a warm-up: {rounds}.",
         ["", "MiB", "files"],
     )
     found = {peer: _measure(make_environment(peer)) for peer in PEERS}

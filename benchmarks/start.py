@@ -37,7 +37,7 @@ def cold(rounds: int) -> Section:
         (metaflow, metaflow.command("Metaflow", "pipeline.py", "run")),
         (dagster, dagster.command("Dagster, command line", "dagster", *materialize)),
     ]
-    text = f"150 rows, no server up, the database there. {rounds} rounds after a warm-up."
+    text = f"150 rows, no server up, the database there. Rounds after a warm-up: {rounds}."
     if _offers(ours, "--plain-prefect"):
         pairs.append((ours, ours.command("ours --plain-prefect", "main.py", "--plain-prefect")))
     else:
@@ -72,7 +72,7 @@ def served(rounds: int) -> Section:
             (prefect, prefect.command("Prefect, server up", "pipeline.py", env=at)),
         ]
         samples = compare([checked(command, of, expected) for of, command in pairs], rounds)
-    text = f"150 rows, both servers up all the time. {rounds} rounds after a warm-up."
+    text = f"150 rows, both servers up all the time. Rounds after a warm-up: {rounds}."
     section = Section("served", "With a server up", text, ["", "seconds", "times the plain script"])
     section.add_times(samples, "plain script")
     base = samples["plain script"].seconds
@@ -97,7 +97,7 @@ def first(rounds: int) -> Section:
         (prefect, replace(run_prefect, prepare=lambda: forget(prefect, "home/.prefect"))),
     ]
     samples = compare([checked(command, of, expected) for of, command in pairs], rounds)
-    text = f"150 rows, no database yet. {rounds} rounds after a warm-up."
+    text = f"150 rows, no database yet. Rounds after a warm-up: {rounds}."
     columns = ["", "seconds", "times the plain script"]
     section = Section("first", "The very first run in a new project", text, columns)
     section.add_times(samples, "plain script")
@@ -130,7 +130,7 @@ def commands(rounds: int) -> Section:
     base = plain.command("plain script", "pipeline.py", keep=True)
     predict = plain.command("plain script that predicts", "predict.py", *FLOWER, keep=True)
     samples = compare([base, predict, *(command for _, command in goals)], rounds)
-    text = f"{rounds} rounds after a warm-up."
+    text = f"Rounds after a warm-up: {rounds}."
     section = Section("commands", "Other commands", text, ["", "seconds", "times the plain script"])
     section.add_times(samples, base.name)
     for limit, command in goals:

@@ -41,7 +41,7 @@ def tasks(rounds: int) -> Section:
             found[name][count] = sample
 
     text = (
-        f"Whole processes, {rounds} rounds after a warm-up (Metaflow: one run from 100 tasks on; "
+        f"Whole processes. Rounds after a warm-up: {rounds} (Metaflow: one run of 100 tasks, as "
         "1,000 would take it a quarter of an hour). A task's cost is the time of the longest flow "
         "beyond that of one task, for each task. Luigi keeps no records; each of its tasks leaves "
         "a file. After each run of ours and of Prefect's, the database was asked for its task runs."
