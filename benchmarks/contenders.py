@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,17 +139,18 @@ def folder(peer: str, name: str = "project", *, environment: str = "", raw: Path
     return made
 
 
-def plain_folder(raw: Path = RAW, *, environment: str = "") -> tuple[Folder, dict[str, Any]]:
-    """Return the plain script's folder on `raw`, and its answer, which is everybody's."""
-    plain = folder("plain", environment=environment, raw=raw)
-    command = plain.command("plain", "pipeline.py")
-    subprocess.run([*map(str, command.argv)], cwd=plain.path, env=command.env, check=True)
-    return plain, plain.answer()
+def in_agreement(plain: Folder, pairs: Sequence[tuple[Folder, Command]]) -> list[Command]:
+    """Return the commands, each with a check that its answer is that of the plain script.
+
+    The plain script must be the first of them: it has run then in the same round.
+    """
+    return [
+        replace(command, check=partial(_must_agree, project, plain)) for project, command in pairs
+    ]
 
 
-def checked(command: Command, project: Folder, expected: dict[str, Any]) -> Command:
-    """Return the command with a check that its answer is the expected one."""
-    return replace(command, check=lambda: project.must_answer(expected))
+def _must_agree(project: Folder, plain: Folder) -> None:
+    project.must_answer(plain.answer())
 
 
 def generate(destination: Path) -> Path:

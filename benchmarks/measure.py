@@ -30,6 +30,7 @@ class Command:
     prepare: Callable[[], None] = lambda: None
     check: Callable[[], None] = lambda: None
     exit_code: int = 0
+    most_rounds: int = 1_000  # less for what takes long; it takes part in the first rounds then
 
 
 @dataclass
@@ -88,9 +89,11 @@ def compare(
 ) -> dict[str, Samples]:
     """Run the commands in turn (A B C, A B C, ...) and return the samples of each, by name."""
     samples = {command.name: Samples() for command in commands}
-    for number in range(-warmups, rounds if commands else -warmups):
+    for number in range(-warmups, rounds):
         say(f"  {'warm-up' if number < 0 else f'round {number + 1} of {rounds}'}:", end="")
         for command in commands:
+            if number >= command.most_rounds or (number < 0 and command.most_rounds == 1):
+                continue
             sample = run(command, memory=memory)
             say(f" {command.name} {sample.seconds:.2f}", end=";")
             if number >= 0:
@@ -100,8 +103,8 @@ def compare(
 
 
 def ratios(values: Sequence[float], base: Sequence[float]) -> list[float]:
-    """Return each value divided by the one of the same round in `base`."""
-    return [value / of for value, of in zip(values, base, strict=True)]
+    """Return each value divided by the one of the same round in `base`, which may have more."""
+    return [value / of for value, of in zip(values, base, strict=False)]
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:

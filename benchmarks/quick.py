@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import measure
-from contenders import checked, folder, plain_folder
+from contenders import folder, in_agreement
 from data import notices_a_changed_byte
 from environments import OURS
-from measure import WrongError, say
+from measure import WrongError, compare, run, say
 from rows import write_data
 from tasks import trivial_tasks
 
@@ -23,18 +20,20 @@ def quick() -> None:
     environment is enough: the versions are the same.
     """
     raw = write_data(ROWS)
-    _, expected = plain_folder(raw, environment=OURS)
+    plain = folder("plain", environment=OURS, raw=raw)
     ours = folder(OURS, "quick", raw=raw)
     prefect = folder("prefect", "quick", environment=OURS, raw=raw)
-
-    once = checked(ours.command("ours", "main.py"), ours, expected)
-    again = replace(once, name="ours, second run", prepare=lambda: None)
-    documented = checked(prefect.command("Prefect", "pipeline.py"), prefect, expected)
-    for command in (once, again, documented):
-        measure.run(command)
-        say(f"{command.name}: the same split and accuracy as the plain script")
+    again = ours.command("ours, second run", "main.py", keep=True)
+    pairs = [
+        (plain, plain.command("plain script", "pipeline.py")),
+        (ours, ours.command("ours", "main.py")),
+        (ours, again),
+        (prefect, prefect.command("Prefect as documented", "pipeline.py")),
+    ]
+    compare(in_agreement(plain, pairs), 1, warmups=0)
+    say("all of them: the same split and accuracy")
     if not notices_a_changed_byte(ours, again):
         raise WrongError("ours: a changed byte of the raw file is not noticed")
     say("ours: a changed byte of the raw file is noticed")
-    measure.run(trivial_tasks("ours", ours, TASKS))
+    run(trivial_tasks("ours", ours, TASKS))
     say(f"ours: each of {TASKS} tasks is recorded")
