@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from contenders import cookiecutter_config, folder
@@ -18,15 +19,17 @@ EMPTY, WHOLE, ASIDE = "cookiecutter, one file", "ours", "ours, without git's fir
 
 def generation(rounds: int) -> Section:
     """Measure our template, an empty one, and the starters of the peers."""
-    out = BUILD / "generation"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    # Inside another repository, as build/ is, the hook would make no commit.
+    with tempfile.TemporaryDirectory() as outside:
+        return _generation(rounds, Path(outside).resolve())
+
+
+def _generation(rounds: int, out: Path) -> Section:
     template = BUILD / "template"
     copy = [sys.executable, str(REPO / "tests" / "template_copy.py"), str(template)]
     subprocess.run(copy, check=True)
     kedro, ccds = folder("kedro", "new"), folder("ccds")
-    # The hook makes no commit inside another repository, as build/ is: so git does not look up.
-    env = kedro.env | {"PYTHONPATH": "", "GIT_CEILING_DIRECTORIES": str(out)}
+    env = kedro.env | {"PYTHONPATH": ""}
 
     def cookiecutter(name: str, source: Path, **changes: str) -> Command:
         words = [sys.executable, "-m", "cookiecutter", str(source), "--no-input"]

@@ -94,8 +94,7 @@ def _draw(found: dict[str, Section], file: Path) -> None:
     figure = Figure(figsize=(12, 9), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     bars, curves, times, memory = figure.subplots(2, 2).flat
-    if "cold" in found:
-        _draw_bars(bars, found)
+    _draw_bars(bars, found)
     if "tasks" in found:
         for name, points in found["tasks"].series.items():
             _line(curves, name, {int(count): seconds for count, seconds in points.items()})
@@ -108,9 +107,9 @@ def _draw(found: dict[str, Section], file: Path) -> None:
 
 
 def _draw_bars(axes: Any, found: dict[str, Section]) -> None:
-    series = dict(found["cold"].series)
-    if "served" in found:
-        series |= found["served"].series
+    series: dict[str, float] = {}
+    for name in {"cold", "served"} & found.keys():
+        series |= found[name].series
     names = sorted(series, key=series.__getitem__, reverse=True)
     bars = axes.barh(names, [series[name] for name in names], color=[_colour(n) for n in names])
     axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
@@ -128,11 +127,9 @@ def _draw_data(times: Any, memory: Any, series: dict[str, list[float]]) -> None:
             points = [series[key][place] for key in of_name]
             _line(axes, name, dict(zip(rows, points, strict=True)))
     for axes, title in ((times, "Time"), (memory, "Peak memory")):
-        axes.set(xscale="log", yscale="log", title=f"{title} by rows", xlabel="rows")
+        axes.set(xscale="log", title=f"{title} by rows", xlabel="rows")
         axes.set_ylabel("times the plain script")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
-        axes.tick_params(axis="y", which="minor", labelsize=7)
+        axes.set_ylim(bottom=0)
         axes.legend(fontsize=8)
 
 
