@@ -53,11 +53,10 @@ def combine() -> Section:
         "Iris repeated with noise. Time and peak memory (resident, of all processes that compute, "
         "sampled every 50 ms) in turn with the plain script on the same file; Prefect's server is "
         "counted apart. Outputs of earlier runs are removed before each run, except before "
-        "`second run`, which finds those of the run just before it. Rounds: five after a warm-up, "
-        f"the peers take part in {PEERS_ROUNDS}; on {LARGEST:,} rows {LARGEST_ROUNDS} without a "
-        "warm-up and without peers."
+        "`second run`, which finds those of the run just before it. Rounds come after a warm-up, "
+        f"but for {LARGEST:,} rows, where the peers take no part."
     )
-    columns = ["rows", "", "seconds", "× plain", "MiB", "× plain", "server, MiB"]
+    columns = ["rows", "", "seconds", "× plain", "MiB", "× plain", "server, MiB", "rounds"]
     whole = Section("data", "Rows", text, columns)
     for rows in SIZES:
         if part := load(f"data-{rows}"):
@@ -135,6 +134,7 @@ def _section(size: Size) -> Section:
                 f"{statistics.median(sample.memory) / MIB:.0f}",
                 spread(shares),
                 f"{server:.0f}" if server else "",
+                str(len(sample.seconds)),
             ]
         )
         section.series[f"{name}/{size.rows}"] = [

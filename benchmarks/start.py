@@ -22,7 +22,7 @@ def cold(rounds: int) -> Section:
     plain = folder("plain")
     ours, prefect, dagster = folder(OURS), folder("prefect"), folder("dagster")
     metaflow, kedro, luigi = folder("metaflow"), folder("kedro"), folder("luigi")
-    imports = "import prefect, runpy; runpy.run_path('pipeline.py')"
+    imports = "import prefect, runpy; runpy.run_path('pipeline.py', run_name='__main__')"
     shutil.copy(plain.path / "pipeline.py", folder("prefect", "floor").path / "pipeline.py")
     floor = Folder("prefect", prefect.path.with_name("floor"), prefect.venv, prefect.outputs)
     materialize = ("asset", "materialize", "--select", "*", "-f", "definitions.py")

@@ -54,24 +54,13 @@ def report(model, predictions, test, classes):
 
 
 @flow(log_prints=True)
-def data_engineer(raw_path: str):
+def main_flow(raw_path: str = "data/raw/iris.csv"):
     data = load_data(raw_path)
     classes = get_classes(data)
     train, test = split_data(encode_categorical_columns(data), classes)
-    return train, test, classes
-
-
-@flow(log_prints=True)
-def data_science(train, test, classes):
     model = train_model(train, classes)
     predictions = predict(model, test, classes)
     report(model, predictions, test, classes)
-
-
-@flow(log_prints=True)
-def main_flow(raw_path: str = "data/raw/iris.csv"):
-    train, test, classes = data_engineer(raw_path)
-    data_science(train, test, classes)
 
 
 if __name__ == "__main__":
