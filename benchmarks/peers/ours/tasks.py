@@ -2,7 +2,7 @@
 
 import sys
 
-from flows.server import use_server, wait_until_ready
+from flows.server import settings_for, use_server, wait_until_ready
 
 server = use_server()
 
@@ -21,5 +21,5 @@ def many(count: int) -> None:
 
 
 if __name__ == "__main__":
-    wait_until_ready(server)
-    many(int(sys.argv[1]))
+    with settings_for(wait_until_ready(server)):
+        many(int(sys.argv[1]))
