@@ -1,5 +1,6 @@
 """The one entry to this project: `python main.py` runs `main-flow`; `--help` lists the rest."""
 
+import atexit
 import gc
 import os
 import sys
@@ -62,6 +63,10 @@ def run(
 
     file = STARTED_IN / param_file if param_file else None
     parameters = read_parameters(flow, param or [], file)
+    last_words: list[str] = []
+    # Python calls last what was registered first: when this is read, Prefect has sent its logs,
+    # and the server has written them down.
+    atexit.register(lambda: print(*last_words, sep="\n", end="", flush=True))
     if plain_prefect:
         server, function = PLAIN, load(flow)
     else:
@@ -79,7 +84,7 @@ def run(
 
     leads_nowhere = server.process or server == PLAIN  # this server ends with this run
     dashboard = "python main.py ui" if leads_nowhere else PREFECT_UI_URL.value()
-    print("", summary(name, dashboard), sep="\n")
+    last_words += ["", summary(name, dashboard), ""]
 
 
 @app.command

@@ -785,6 +785,44 @@ def test_rows_02_07_and_14_a_run_and_the_dashboard_need_no_preparation(
     wait_until(lambda: not listens(f"{url}/api"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
+def test_a_run_that_is_killed_after_its_last_line_is_on_record(
+    project: Path, program: Program
+) -> None:
+    process = program("run", "data-engineer", PREFECT_API_URL=None, PREFECT_HOME=None)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("Dashboard"):
+            process.kill()
+    log = ends(process).err
+    flow_run = re.findall(r"Flow run '(\S+)' - Finished", log)
+    with closing(sqlite3.connect(project / ".prefect" / "prefect.db")) as database:
+
+        def column(sql: str) -> list[str]:
+            return [row[0] for row in database.execute(sql).fetchall()]
+
+        assert column("SELECT state_name FROM flow_run") == ["Completed"]
+        assert column("SELECT name FROM flow_run") == flow_run
+        assert sorted(column("SELECT state_name FROM task_run")) == ["Completed"] * 5
+        kept = column("SELECT message FROM log")
+    for message in re.findall(r" run '\S+' - (.*)$", log, re.MULTILINE):
+        assert message in kept
+
+
+def test_two_runs_at_once_in_a_new_project_do_not_disturb_each_other(
+    project: Path, program: Program
+) -> None:
+    both = [program("run", "data-engineer", PREFECT_API_URL=None, PREFECT_HOME=None) for _ in "12"]
+    for process in both:
+        answer = ends(process)
+        assert answer.exit_code == 0, answer.err
+        assert "locked" not in answer.out + answer.err
+    runs = [path.name for path in (project / "data" / "processed").iterdir()]
+    assert len(runs) == 2
+    assert {facts(project, run)["state"] for run in runs} == {"Completed"}
+    assert "locked" not in (project / ".prefect" / "server.log").read_text("utf-8")
+
+
 def test_a_server_ends_when_the_program_that_started_it_is_killed(
     project: Path, prefect_server: server.Server
 ) -> None:
