@@ -4,6 +4,7 @@ Keeps the files of the chosen language and licence, makes a first commit where t
 and says what to do next. Runs on the standard library alone. A crash here would make cookiecutter
 delete the project, so what is not essential (git, printing) may fail and does no harm. The files
 are named one by one: with `--overwrite-if-exists` the folder may hold a person's own work.
+What not every project needs is imported where it is used: imports are most of a hook's time.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +93,13 @@ def keep_licence(project: Path, licence: str) -> None:
 
 def is_update_by_cruft(project: Path, answers: dict[str, Any]) -> bool:
     """Tell whether `cruft update` or `cruft diff` made this, in a folder that goes away at once."""
+    if "_commit" not in answers:  # only cruft sets it
+        return False
+    import tempfile
+
     above = project.parent
     temporary = Path(tempfile.gettempdir()).resolve()
-    return "_commit" in answers and above.parent == temporary and above.name.startswith("tmp")
+    return above.parent == temporary and above.name.startswith("tmp")
 
 
 def is_inside_work_tree(project: Path) -> bool:
@@ -106,6 +109,8 @@ def is_inside_work_tree(project: Path) -> bool:
 
 def make_first_commit(project: Path, author: str) -> str:
     """Make a git repository with one commit; return why that failed, or nothing."""
+    import subprocess
+
     try:
         git(project, "init", "--quiet", "--template=")
         git(project, "add", "--all")
@@ -120,6 +125,8 @@ def make_first_commit(project: Path, author: str) -> str:
 
 def git(project: Path, *arguments: str) -> str:
     """Run git in the project, out of reach of the user's hooks and of an outer git process."""
+    import subprocess
+
     settings = [f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "core.safecrlf=false"]
     options = [word for setting in settings for word in ("-c", setting)]
     outer = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
@@ -139,6 +146,8 @@ def git(project: Path, *arguments: str) -> str:
 
 def has_identity(project: Path) -> bool:
     """Tell whether git knows a name and an address to commit with."""
+    import subprocess
+
     try:
         git(project, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
         git(project, "-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
