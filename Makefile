@@ -35,6 +35,7 @@ test: .venv/test.stamp
 	$(BIN)/python tests/template_copy.py build/template
 	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python -m mypy .
 	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python -m pytest
+	$(BIN)/python benchmarks/bench.py quick
 
 ## Measure speed, memory and size beside the peers; write benchmarks/results.md.
 bench: .venv/test.stamp
