@@ -39,6 +39,9 @@ def main(*, dashboard: bool) -> None:
     url = f"http://{HOST}:{listener.getsockname()[1]}"
     print(f"{url}/api", flush=True)
     os.environ["PREFECT_UI_API_URL"] = f"{url}/api"
+    # `OwnPageOnly` does what prefect.toml asks of these two, for web sockets and every port too.
+    os.environ["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] = "false"
+    os.environ["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] = "*"
 
     gc.disable()  # imports make many objects and hardly any garbage
     try:
@@ -50,9 +53,11 @@ def main(*, dashboard: bool) -> None:
             temporary_settings,
         )
 
+        from flows.doors import OwnPageOnly
+
         database_url = get_current_settings().server.database.connection_url
         is_current = prepare_database(database_url.get_secret_value() if database_url else "")
-        app = create_app(ephemeral=not dashboard)
+        app = OwnPageOnly(create_app(ephemeral=not dashboard))
     except (ImportError, AttributeError, TypeError) as error:
         print(f"Prefect's application is not found where it was: {error!r}", file=sys.stderr)
         os._exit(CANNOT_SERVE)

@@ -1,0 +1,208 @@
+"""Who gets in: a page of another origin in a real browser, what listens, and what is sent out."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+from conftest import BakedProject
+from test_running import LONG, Terminal, answers, ask, open_terminal, plain_environment, project
+
+__all__ = ["open_terminal", "plain_environment", "project"]  # fixtures
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
+
+# What a page can try. Each attempt ends in a line: what it tried, and what came of it.
+ATTACK = """
+const api = "%s", results = {};
+const attempt = async (name, act) => {
+  try { results[name] = await act() } catch (error) { results[name] = "failed" }
+};
+const json = {"Content-Type": "application/json"};
+const evil = JSON.stringify({name: "evil"});
+const post = options => fetch(api + "/flows/", {method: "POST", body: evil, ...options});
+const opened = path => new Promise((yes, no) => {
+  const socket = new WebSocket(api.replace("http", "ws") + path);
+  socket.onopen = () => yes("opened"); socket.onerror = no;
+});
+const framed = () => new Promise(done => {
+  const frame = document.createElement("iframe");
+  frame.onload = () => done("loaded");
+  frame.src = api.replace("/api", "/dashboard"); document.body.append(frame);
+});
+window.attack = async () => {
+  await attempt("read", async () =>
+    (await fetch(api + "/flows/filter", {method: "POST", headers: json, body: "{}"})).text());
+  await attempt("read the version", async () => (await fetch(api + "/admin/version")).text());
+  await attempt("preflight", async () => (await post({headers: json})).status);
+  await attempt("as text", async () => (await post({mode: "no-cors"})).type);
+  const bytes = {mode: "no-cors", body: new Blob([evil])};
+  await attempt("as bytes", async () => (await post(bytes)).type);
+  await attempt("beacon", async () => navigator.sendBeacon(api + "/flows/", new Blob([evil])));
+  await attempt("web socket in", () => opened("/events/in"));
+  await attempt("web socket out", () => opened("/events/out"));
+  await attempt("frame", framed);
+  return results;
+};
+"""
+FORM = """<form method=post enctype=text/plain action="%s/flows/">
+<input name='{"name": "evil", "x": "' value='"}'></form>"""
+
+
+@contextlib.contextmanager
+def web_page(html: str) -> Iterator[str]:
+    """Serve a page on a port of its own; its address is another origin."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(html.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_port}"
+        server.shutdown()
+
+
+def attack(url: str) -> dict[str, object]:
+    """Let a page of another origin try all it can against a server, and return what came of it."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if not CHROMIUM:
+        pytest.skip("needs Chromium")
+    html = f"<script>{ATTACK % f'{url}/api'}</script><body>{FORM % f'{url}/api'}"
+    with web_page(html) as page_url, sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page()
+        page.goto(page_url)
+        results: dict[str, object] = page.evaluate("attack()")
+        results["frame"] = page.frames[1].evaluate("document.body.innerText")
+        with page.expect_navigation():
+            page.evaluate("document.forms[0].submit()")
+        results["form"] = page.evaluate("document.body.innerText")
+        # DNS rebinding: the browser takes the server for evil.example.
+        port = url.rpartition(":")[2]
+        rebound = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * 127.0.0.1"],
+        ).new_page()
+        answer = rebound.goto(f"http://evil.example:{port}/dashboard")
+        results["rebinding"] = answer.status
+    return results
+
+
+def names_of_flows(url: str) -> list[str]:
+    return [flow["name"] for flow in ask(f"{url}/api/flows/filter", {})]
+
+
+def test_a_page_of_another_origin_gets_nothing_and_changes_nothing(
+    open_terminal: Callable[..., Terminal],
+) -> None:
+    terminal = open_terminal("ui", "--no-browser")
+    assert listeners(psutil.Process(terminal.process.pid)) == {"127.0.0.1"}
+    before = names_of_flows(terminal.url)
+    results = attack(terminal.url)
+    assert names_of_flows(terminal.url) == before
+    for name in ("read", "read the version", "preflight", "web socket in", "web socket out"):
+        assert results.pop(name) == "failed", name
+    for name in ("form", "frame"):
+        assert str(results.pop(name)).startswith("Refused: only this machine's programs"), name
+    assert results.pop("rebinding") == 403
+    # What a browser sends unasked arrives, and is refused; the page does not learn that.
+    assert results == {"as text": "opaque", "as bytes": "opaque", "beacon": True}
+    terminal.press_ctrl_c()
+
+
+def test_the_dashboard_itself_works_on_any_port_and_by_either_name(
+    open_terminal: Callable[..., Terminal],
+) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if not CHROMIUM:
+        pytest.skip("needs Chromium")
+    with contextlib.suppress(OSError), contextlib.ExitStack() as taken:
+        taken.enter_context(socket.create_server(("127.0.0.1", 4200)))  # if it is not in use anyway
+        terminal = open_terminal("serve")
+    port = terminal.url.rpartition(":")[2]
+    assert port != "4200"
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        for host in ("127.0.0.1", "localhost"):
+            page = browser.new_page()
+            refused: list[str] = []
+            page.on("response", lambda one, to=refused: one.status == 403 and to.append(one.url))
+            sockets: list[str] = []
+            page.on("websocket", lambda one, to=sockets: to.append(one.url))
+            page.goto(f"http://{host}:{port}/deployments")
+            for flow in ("data-engineer", "data-science", "main-flow"):
+                page.get_by_text(flow).first.wait_for()
+            page.goto(f"http://{host}:{port}/events")
+            page.get_by_text("Event Feed").first.wait_for()
+            assert not refused
+    terminal.press_ctrl_c()
+
+
+def listeners(process: psutil.Process) -> set[str]:
+    """Return the addresses on which a process and its children listen."""
+    found = set()
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {c.laddr.ip for c in one.net_connections("inet") if c.status == "LISTEN"}
+    return found
+
+
+def test_what_a_run_starts_listens_to_this_machine_only(project: BakedProject) -> None:
+    with subprocess.Popen(
+        [sys.executable, "main.py"],
+        cwd=project.path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as run:
+        seen: set[str] = set()
+        while run.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                seen |= listeners(psutil.Process(run.pid))
+            time.sleep(0.1)
+    assert run.returncode == 0
+    assert seen == {"127.0.0.1"}
+
+
+def test_prefects_own_server_started_here_refuses_another_origin(project: BakedProject) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    prefect = shutil.which("prefect", path=sysconfig.get_path("scripts"))
+    assert prefect
+    with subprocess.Popen(
+        [prefect, "server", "start", "--port", str(port)],
+        cwd=project.path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        try:
+            deadline = time.monotonic() + LONG
+            while not answers(f"http://127.0.0.1:{port}/api/health"):
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            results = attack(f"http://127.0.0.1:{port}")
+            assert {results["read"], results["preflight"]} == {"failed"}
+            assert "Missing CSRF token" in str(results["form"])
+        finally:
+            server.terminate()

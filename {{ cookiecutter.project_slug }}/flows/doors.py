@@ -1,0 +1,61 @@
+"""Who may talk to the server that a run or the dashboard starts: this machine, and its own page.
+
+Prefect's server asks for no password, and by default it answers any web page in the browser of
+whoever runs it. A page could so create a deployment, and with it run a command on this machine.
+"""
+
+import re
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+OWN_NAMES = ("127.0.0.1", "localhost", "::1")
+REFUSED = "Refused: only this machine's programs and the dashboard itself may use this server.\n"
+
+
+class OwnPageOnly:
+    """An ASGI middleware that answers 403 to whatever another web page asks, web sockets too.
+
+    A browser names in `Origin` the page that asks; without one, `Sec-Fetch-Site` says whether it
+    is another. Programs send neither. `Host` is checked because the name of a foreign page can be
+    made to point at this machine (DNS rebinding), which makes it the same origin.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on, or refuse it."""
+        if scope["type"] == "lifespan" or is_own(Headers(scope=scope)):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # before it opens: a 403
+        else:
+            await PlainTextResponse(REFUSED, status_code=403)(scope, receive, send)
+
+
+def is_own(headers: Headers) -> bool:
+    """Tell whether a request comes from a program of this machine or from the dashboard."""
+    host = _own_port(f"http://{headers.get('host', '')}")
+    if host is None:
+        return False
+    if origin := headers.get("origin"):
+        # The page may be open as localhost, and still calls 127.0.0.1.
+        return _own_port(origin) == host
+    if headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
+        return True
+    # A link to the dashboard is welcome; a frame, in which it could be clicked unseen, is not.
+    return headers.get("sec-fetch-dest") == "document"
+
+
+def _own_port(address: str) -> int | None:
+    """Return the port of an address of this machine, 80 where it has none; None for any other."""
+    if not re.fullmatch(r"http://[\w.:\[\]-]+", address):
+        return None
+    try:
+        parts = urlsplit(address)
+        return (parts.port or 80) if parts.hostname in OWN_NAMES else None
+    except ValueError:  # a port that is no number
+        return None
