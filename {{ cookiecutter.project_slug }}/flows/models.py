@@ -1,5 +1,7 @@
 """Predicts with the newest model on disk, without Prefect: a prediction takes no server."""
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +40,27 @@ def newest_model() -> Any:
     paths = sorted((ROOT / "models").glob("*/**/*.skops"))  # a run's folder begins with its time
     if not paths:
         raise UserError("There is no model yet: train one with `python main.py`.")
-    return loads(paths[-1].read_bytes())
+    model = loads(paths[-1].read_bytes())
+    if "columns" not in getattr(model, "named_steps", ()):
+        where = paths[-1].relative_to(ROOT).as_posix()
+        raise UserError(f"{where} is not a model that train_model made.")
+    return model
 
 
 def loads(blob: bytes) -> Any:
     """Return the model in the bytes of a skops file.
 
     Raises `UserError` for bytes that are no skops file, or that hold a type which neither
-    scikit-learn nor NumPy defines: such a file could run code when it is opened.
+    scikit-learn nor NumPy defines: such a file could run code when it is opened. So it does for
+    one that is small and would fill the memory.
     """
     import skops.io
 
+    from flows.serializers import refuse_swelling
+
     try:
+        with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+            refuse_swelling(sum(entry.file_size for entry in archive.infolist()), blob, 20)
         unknown = set(skops.io.get_untrusted_types(data=blob)) - set(TRUSTED)
         if unknown:
             raise UserError(

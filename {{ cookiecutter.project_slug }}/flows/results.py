@@ -56,15 +56,17 @@ class _ResultStorage(WritableFileSystem):
             file = record_key(f"{name}/{task}")
             try:
                 record = json.loads(self.get(file))
+                content = self.get(record["file"])
                 file = record["file"]
-                content = self.get(file)
                 vouch(record, content)
+                value = Serializer(type=record["serializer"]["type"]).loads(content)
             except FileNotFoundError:
                 continue
-            except (ValueError, KeyError, TypeError) as error:
+            except (UserError, PermissionError):
+                raise
+            except Exception as error:  # anything may be in a file that somebody sent
                 reason = error if isinstance(error, UnfitError) else "is damaged"
                 raise UserError(f"{self.where(file)} {reason}: run its flow again.") from None
-            value = Serializer(type=record["serializer"]["type"]).loads(content)
             return Result(f"{name}/{task}", value)
         if not get_current_settings().results.persist_by_default:
             raise UserError(

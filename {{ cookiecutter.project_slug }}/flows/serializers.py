@@ -12,8 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect.serializers import Serializer
 
+from flows import UserError
+
 SET_COLUMN = "_set"  # says in a stored split to which set a row belongs: "train" or "test"
 LABELS_KEY = b"label_columns"
+MAY_SWELL_BYTES = 128 * 2**20
 
 
 class ParquetSerializer(Serializer):
@@ -33,8 +36,11 @@ class ParquetSerializer(Serializer):
         return sink.getvalue().to_pybytes()
 
     def loads(self, blob: bytes) -> pd.DataFrame | dict[str, pd.DataFrame]:
-        """Return what `dumps` was given."""
-        table = pq.read_table(pa.BufferReader(blob))
+        """Return what `dumps` was given; raise `UserError` for a table far larger than its file."""
+        file = pq.ParquetFile(pa.BufferReader(blob))
+        groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
+        refuse_swelling(8 * sum(group.num_rows * group.num_columns for group in groups), blob, 1000)
+        table = file.read()
         if LABELS_KEY in (table.schema.metadata or {}):
             return _split_from_table(table)
         return table.to_pandas()
@@ -72,6 +78,18 @@ class SkopsSerializer(Serializer):
         from flows.models import loads
 
         return loads(blob)
+
+
+def refuse_swelling(opened: int, blob: bytes, most: int) -> None:
+    """Raise `UserError` for a file that takes `opened` bytes in memory, `most` times its own.
+
+    Some kilobytes can say how to fill all the memory there is. Small ones may swell as they like.
+    """
+    if opened > MAY_SWELL_BYTES + most * len(blob):
+        raise UserError(
+            f"Opening it would take {opened / 1e6:.0f} MB of memory, "
+            f"and the file has {len(blob) / 1e6:.3f} MB: it is not opened."
+        )
 
 
 EXTENSIONS = {"parquet": ".parquet", "json-value": ".json", "skops": ".skops"}
