@@ -3,6 +3,7 @@
 import csv
 import math
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,15 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from flows import UserError
+from flows import UserError, shown
+from flows.models import LARGEST_NUMBER
 
 MOST_PROBLEMS_SHOWN = 20
+MOST_COLUMNS = 10_000  # checked in about 10 s; with more, a run would take minutes
+MOST_CLASSES = 100  # of which a person can still read the confusion matrix
+LONGEST_LINE_BYTES = 2**24
+DECIMAL_COMMA = r"[+-]?\d[\d.]*,[\d,]*\d(\.\d+)?"  # 0,5 and 1.000,5; also 1,000.5
+WRITE_POINTS = "has numbers such as 0,5 or 1.000,5: write 0.5 and 1000.5"
 FIRST_LINE = 2  # line of a CSV file in which the row with index 0 stands, after the header
 
 
@@ -33,16 +40,26 @@ class BadData(UserError):
 def read_csv(path: Path) -> pd.DataFrame:
     """Return the table in a UTF-8 CSV file with a header; lines without any value are left out.
 
-    A row's index + 2 is its line in the file. Raises `BadData` for a file that is missing, empty,
-    in another encoding or no table, and for a column name that is missing or stands twice.
+    Columns are separated by commas, or by semicolons or tabs as spreadsheets in Brazil do; then a
+    number may be written 0,5 too. A row's index + 2 is its line in the file. Raises `BadData` for a
+    file that is missing, empty, in another encoding or no table, for more than MOST_COLUMNS
+    columns, and for a column name that is missing or stands twice.
     """
     try:
+        _refuse_what_is_no_text(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file), [])
+            separator = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            header = next(csv.reader(file, delimiter=separator), [])
+        if len(header) > MOST_COLUMNS:
+            problem = f"it has {len(header):,} columns, more than {MOST_COLUMNS:,}"
+            raise BadData(str(path), [problem])
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
             data = pd.read_csv(
                 path,
+                sep=separator,
+                decimal="." if separator == "," else ",",
                 encoding="utf-8-sig",
                 skip_blank_lines=False,
                 low_memory=False,
@@ -62,11 +79,27 @@ def read_csv(path: Path) -> pd.DataFrame:
     problems += [f"column {i} has no name" for i, name in enumerate(header, 1) if not name.strip()]
     if not header:
         problems = ["its first line is empty: it must hold the names of the columns"]
-    if len(header) == 1 and ";" in header[0]:
-        problems = ["its columns are separated by semicolons: save it with commas"]
     if problems:
         raise BadData(str(path), problems)
+    # Whole numbers that are too large for pandas are Python's, which nothing else can take.
+    data = data.astype(dict.fromkeys(data.select_dtypes("object").columns, "str"))
     return data.dropna(how="all")
+
+
+def _refuse_what_is_no_text(path: Path) -> None:
+    """Raise `BadData` for what would be waited for without end, or would fill the memory."""
+    if path.exists() and not path.is_file():
+        raise BadData(str(path), ["it is not a file"])
+    with path.open("rb") as file:
+        while block := file.read(LONGEST_LINE_BYTES):
+            if b"\0" in block:
+                problem = (
+                    "it holds NUL bytes, as UTF-16, .xlsx and pictures do: save it as “CSV UTF-8”"
+                )
+                raise BadData(str(path), [problem])
+            if len(block) == LONGEST_LINE_BYTES and b"\n" not in block and b"\r" not in block:
+                problem = f"a line in it is longer than {LONGEST_LINE_BYTES // 2**20} MB"
+                raise BadData(str(path), [problem])
 
 
 def checked(data: pd.DataFrame, target_col: str, test_data_ratio: float) -> pd.DataFrame:
@@ -78,7 +111,7 @@ def checked(data: pd.DataFrame, target_col: str, test_data_ratio: float) -> pd.D
     that leaves a class without a row for training or for testing.
     """
     if target_col not in data.columns:
-        known = ", ".join(map(str, data.columns))
+        known = shown(", ".join(map(str, data.columns)))
         raise BadData("The raw data", [f"there is no column {target_col!r}; there are {known}"])
     if data.empty:
         raise BadData("The raw data", ["it has no rows"])
@@ -100,8 +133,9 @@ def checked(data: pd.DataFrame, target_col: str, test_data_ratio: float) -> pd.D
 def _feature_rules(values: pd.Series) -> pa.Column:
     has_values = pa.Check(_has_values, error="has no values", ignore_na=False)
     if not _is_number_column(values):
-        return pa.Column(nullable=True, checks=has_values)
-    is_finite = pa.Check(_is_finite, error="is infinite")
+        has_points = pa.Check(_has_no_decimal_comma, error=WRITE_POINTS)
+        return pa.Column(nullable=True, checks=[has_values, has_points])
+    is_finite = pa.Check(_is_finite, error=f"is infinite, or beyond {LARGEST_NUMBER:.0e}")
     return pa.Column(float, nullable=True, coerce=True, checks=[has_values, is_finite])
 
 
@@ -118,6 +152,10 @@ def _target_rules(test_data_ratio: float) -> pa.Column:
         nullable=False,
         checks=[
             pa.Check(lambda classes: classes.nunique() >= 2, error="has fewer than two classes"),
+            pa.Check(
+                lambda classes: classes.nunique() <= MOST_CLASSES,
+                error=f"has more than {MOST_CLASSES} classes: is it the right target_col?",
+            ),
             pa.Check(_occurs_twice, error="is a class with a single row"),
             pa.Check(
                 leaves_rows,
@@ -132,8 +170,14 @@ def _has_values(values: pd.Series) -> bool:
     return bool(values.notna().any())
 
 
+def _has_no_decimal_comma(values: pd.Series) -> bool:
+    some = values.head(1000).dropna().astype("str").str.strip()
+    return not some.str.fullmatch(DECIMAL_COMMA).mean() > 0.5
+
+
 def _is_finite(values: pd.Series) -> pd.Series:
-    return pd.to_numeric(values, errors="coerce").abs() != math.inf  # text is another rule's matter
+    # Text, which is NaN here, is another rule's matter.
+    return ~(pd.to_numeric(values, errors="coerce").abs() > LARGEST_NUMBER)
 
 
 def _occurs_twice(classes: pd.Series) -> pd.Series:
@@ -152,11 +196,11 @@ def _in_words(failures: pd.DataFrame) -> list[str]:
     """Return pandera's failure cases as one short text each, in the order of the lines."""
     problems = []
     for failure in failures.sort_values("index", na_position="first").to_dict("records"):
-        place = f"column {failure['column']!r}"
+        place = f"column {shown(repr(failure['column']))}"
         if pd.notna(failure["index"]):
             place = f"line {int(failure['index']) + FIRST_LINE}, {place}"
             if pd.notna(failure["failure_case"]):
-                place += f", {failure['failure_case']!r}"
+                place += f", {shown(repr(failure['failure_case']))}"
         problems.append(f"{place} {_reason(str(failure['check']))}")
     return list(dict.fromkeys(problems))
 
@@ -170,4 +214,4 @@ def _reason(check: str) -> str:
 
 
 def _repeated(names: list[Any]) -> list[Any]:
-    return sorted({name for name in names if names.count(name) > 1})
+    return sorted(name for name, times in Counter(names).items() if times > 1)

@@ -24,6 +24,8 @@ def load_data(path: str) -> pd.DataFrame:
 
     Raises `BadData` where the file is missing or is not a table.
     """
+    if "://" in path:  # may hold a password, which no message is to repeat
+        raise checks.BadData("raw_path", ["it is an address, not a file: download it first"])
     data = checks.read_csv(Path(ROOT, path))
     update_run(current_run(), raw_file={"path": path, "sha256": sha256(Path(ROOT, path))})
     return data

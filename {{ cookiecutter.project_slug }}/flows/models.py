@@ -11,6 +11,7 @@ from flows import ROOT, UserError
 
 # What skops does not trust by itself, but may: a dtype only describes an array.
 TRUSTED = ["numpy.dtype"]
+LARGEST_NUMBER = 1e150  # its square is still a number, and so are sums of squares
 
 
 def predict_row(values: list[str]) -> str:
@@ -93,6 +94,9 @@ def _predict(model: Any, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _as_numbers(values: pd.Series) -> pd.Series:
     try:
-        return pd.to_numeric(values).astype("float64")
-    except ValueError as error:
+        numbers = pd.to_numeric(values).astype("float64")
+    except (ValueError, OverflowError) as error:
         raise UserError(f"{values.name} must be a number: {error}.") from None
+    if (numbers.abs() > LARGEST_NUMBER).any():
+        raise UserError(f"{values.name} must not be infinite, nor beyond {LARGEST_NUMBER:.0e}.")
+    return numbers

@@ -5,15 +5,22 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from flows import UserError
+from flows import UserError, shown
 
+LARGEST_PARAM_FILE_BYTES = 10**6
 RawPath = Annotated[
-    str, Field(min_length=1, description="CSV file with the raw data, relative to the project.")
+    str,
+    Field(
+        min_length=1,
+        max_length=1000,
+        description="CSV file with the raw data, relative to the project.",
+    ),
 ]
 TargetCol = Annotated[
-    str, Field(min_length=1, description="Column that holds the class of each row.")
+    str,
+    Field(min_length=1, max_length=1000, description="Column that holds the class of each row."),
 ]
 TestDataRatio = Annotated[
     float, Field(gt=0, lt=1, description="Share of the rows that is kept for testing.")
@@ -24,7 +31,9 @@ Seed = Annotated[
 InverseRegularization = Annotated[
     float, Field(gt=0, allow_inf_nan=False, description="C of LogisticRegression: small is simple.")
 ]
-MaxIter = Annotated[int, Field(ge=1, description="Most iterations that the solver may take.")]
+MaxIter = Annotated[
+    int, Field(ge=1, le=10**6, description="Most iterations that the solver may take.")
+]
 # The pattern keeps a run's folder inside its parent and legal on every operating system.
 RunName = Annotated[
     str,
@@ -49,6 +58,13 @@ Deployed = Annotated[
 
 class _Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    @field_validator("raw_path", check_fields=False)
+    @classmethod
+    def _is_no_address(cls, path: str) -> str:
+        if "://" in path:
+            raise ValueError("must be a file of this machine: download it first")
+        return path
 
 
 class DataEngineerParameters(_Parameters):
@@ -99,7 +115,7 @@ def read_parameters(flow_name: str, params: list[str], param_file: Path | None) 
     for param in params:
         name, equals, text = param.partition("=")
         if not equals:
-            raise UserError(f"--param {param!r} has no '=': write it as name=value.")
+            raise UserError(f"--param {shown(repr(param))} has no '=': write it as name=value.")
         given[name.strip()] = text.strip()  # pydantic turns "0.3" into a number where one is due
 
     model = PARAMETERS[flow_name]
@@ -112,10 +128,14 @@ def read_parameters(flow_name: str, params: list[str], param_file: Path | None) 
 
 def _read_param_file(path: Path) -> dict[str, Any]:
     try:
+        if path.exists() and not path.is_file():  # a pipe, say, which may never end
+            raise UserError(f"--param-file {path} is not a file.")
+        if path.stat().st_size > LARGEST_PARAM_FILE_BYTES:
+            raise UserError(f"--param-file {path} is far too large for parameters.")
         given = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"--param-file {path} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"--param-file {path} is not valid JSON: {error}.") from None
     if not isinstance(given, dict):
         raise UserError(f"--param-file {path} must hold one JSON object, as params.json does.")
@@ -127,10 +147,12 @@ def _in_one_sentence(error: ValidationError, flow_name: str, model: type[_Parame
     for detail in error.errors():
         name = str(detail["loc"][0])
         if detail["type"] == "extra_forbidden":
-            unknown.append(repr(name))
+            unknown.append(shown(repr(name)))
         else:
-            reason = re.sub(r"^Input ", "", detail["msg"])
-            problems.append(f"{name}={detail['input']!r} is not allowed, it {reason}")
+            reason = re.sub(r"^(Input|String|Value error,) ", "", detail["msg"])
+            reason = re.sub(r"^Unable to parse input string as", "should be", reason)
+            value = shown(repr(detail["input"]))
+            problems.append(f"{name}={value} is not allowed, it {reason}")
     if unknown:
         known = ", ".join(model.model_fields)
         problems.append(f"{flow_name} has no parameter {', '.join(unknown)}; it has {known}")

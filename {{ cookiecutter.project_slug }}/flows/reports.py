@@ -4,6 +4,8 @@ import base64
 import html
 import io
 import json
+import re
+import warnings
 from string import Template
 from typing import Any
 
@@ -72,6 +74,7 @@ def write(truth: np.ndarray, predictions: np.ndarray, classes: list[str], run: s
     write_whole(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
     update_run(run, accuracy=accuracy)
 
+    table = table.rename(index=_as_is)
     rounded: Any = table.round(3).reset_index(names="class").to_dict(orient="records")
     create_table_artifact(rounded, key="metrics", description=f"Accuracy: {accuracy:.2%}")
     create_markdown_artifact(
@@ -103,16 +106,26 @@ def _confusion_matrix(truth: np.ndarray, predictions: np.ndarray, classes: list[
     )
     axes.set(xlabel="Predicted class", ylabel="True class")
     png = io.BytesIO()
-    figure.savefig(png, dpi=150)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is a box
+        figure.savefig(png, dpi=150)
     return png.getvalue()
+
+
+def _as_is(name: str) -> str:
+    """Return Markdown that shows a class by the name that the data gives it, whatever is in it.
+
+    The dashboard takes the cells of a table for Markdown, too: a name could load a picture.
+    """
+    text = html.escape(" ".join(name.split()), quote=False)
+    return re.sub(r"([\\`*\[\]()#!|~$:])", r"\\\1", text)
 
 
 def _markdown(table: pd.DataFrame) -> str:
     lines = ["| class | precision | recall | F1 | support |", "| --- | ---: | ---: | ---: | ---: |"]
     for name, row in table.iterrows():
-        cell = str(name).replace("|", "\\|")
         lines.append(
-            f"| {cell} | {row['precision']:.3f} | {row['recall']:.3f} | {row['F1']:.3f} "
+            f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | {row['F1']:.3f} "
             f"| {row['support']:.0f} |"
         )
     return "\n".join(lines)

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +24,7 @@ from conftest import Answer
 from sklearn.linear_model import LogisticRegression
 from starlette.datastructures import Headers
 
-from flows import UserError, models
+from flows import ROOT, UserError, checks, models, reports
 from flows.data_engineer import PROCESSED, data_engineer
 from flows.doors import is_own
 from flows.serializers import EXTENSIONS, SkopsSerializer
@@ -108,6 +111,157 @@ def test_the_web_sockets_of_another_page_are_refused(prefect_server: Server, pat
 )
 def test_who_may_ask_is_told_by_the_headers(own: bool, headers: dict[str, str]) -> None:
     assert is_own(Headers(headers)) == own
+
+
+# ---- data and parameters
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_data_as_brazilian_spreadsheets_write_it_are_the_same(
+    tmp_path: Path, separator: str, decimal: str
+) -> None:
+    iris = pd.read_csv(ROOT / "data" / "raw" / "iris.csv")
+    path = tmp_path / "íris.csv"
+    iris.to_csv(path, sep=separator, decimal=decimal, index=False, encoding="utf-8-sig")
+    read = checks.checked(checks.read_csv(path), "species", 0.2)
+    pd.testing.assert_frame_equal(read, checks.checked(iris, "species", 0.2))
+
+
+HUGE = 2**30
+READ = """
+import sys, resource
+from pathlib import Path
+from flows import UserError, checks
+start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    checks.read_csv(Path(sys.argv[1]))
+except UserError as error:
+    print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) // 1024)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such measure of memory")
+@pytest.mark.parametrize(
+    ("begin", "sentence"),
+    [(b"", "it holds NUL bytes"), (b"a,species\n" + b"1" * 2**25, "is longer than 16 MB")],
+)
+def test_a_gigabyte_in_one_line_takes_little_memory(
+    tmp_path: Path, begin: bytes, sentence: str
+) -> None:
+    path = tmp_path / "line.csv"
+    with path.open("wb") as file:
+        file.write(begin)
+        file.truncate(HUGE)  # takes no room on most disks
+    command = [sys.executable, "-c", READ, str(path)]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    *message, megabytes = told.splitlines()
+    assert sentence in message[-1]
+    assert int(megabytes) < 100 * (1024 if sys.platform == "darwin" else 1)
+
+
+def no_file(tmp_path: Path, kind: str) -> Path:
+    if kind == "a folder":
+        return tmp_path
+    if kind == "a device":
+        return Path("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither such pipes nor such devices")
+@pytest.mark.parametrize("kind", ["a folder", "a device", "a pipe"])
+def test_what_may_never_end_is_not_read(command: Command, tmp_path: Path, kind: str) -> None:
+    path = no_file(tmp_path, kind)
+    with pytest.raises(checks.BadData, match="it is not a file"):
+        checks.read_csv(path)
+    answer = command("run", "--param-file", path)
+    assert (answer.exit_code, answer.err) == (2, f"Error: --param-file {path} is not a file.\n")
+
+
+def test_a_parameter_file_of_a_gigabyte_is_not_read(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "huge.json"
+    with path.open("wb") as file:
+        file.truncate(HUGE)
+    answer = command("run", "--param-file", path)
+    assert answer.err == f"Error: --param-file {path} is far too large for parameters.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[" * 200_000, "is not valid JSON: maximum recursion depth"),
+        ('{"seed": ' + "9" * 5000 + "}", "is not valid JSON: Exceeds the limit"),
+        ('{"C": NaN}', "C=nan is not allowed, it should be a finite number."),
+        ('{"C": -Infinity}', "C=-inf is not allowed"),
+        ('{"seed": 1e999}', "seed=inf is not allowed, it should be a finite number."),
+        ('{"seed": {"a": [1]}}', "seed={'a': [1]} is not allowed, it should be a valid integer."),
+        ('{"raw_path": null}', "raw_path=None is not allowed, it should be a valid string."),
+        ('{"max_iter": 1e30}', "max_iter=1e+30 is not allowed, it should be"),
+        ('{"' + "x" * 10**5 + '": 1}', "x…; it has raw_path"),
+        ('{"\\u001b[31m": 1}', "main-flow has no parameter '\\x1b[31m'; it has"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_hostile_parameter_file_gives_one_short_sentence(
+    command: Command, tmp_path: Path, text: str, sentence: str
+) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(text, encoding="utf-8")
+    answer = command("run", "--param-file", path)
+    assert (answer.exit_code, answer.out) == (2, "")
+    assert sentence in answer.err
+    assert len(answer.err.splitlines()) == 1
+    assert len(answer.err) < 700
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc", "..\\..\\x", "C:\\x", "C:x", ".", "..", "a/b"])
+@pytest.mark.parametrize("parameter", ["checkpoint", "run"])
+def test_the_name_of_a_run_cannot_leave_its_folder(
+    command: Command, parameter: str, name: str
+) -> None:
+    answer = command("run", "data-science", "--param", f"{parameter}={name}")
+    assert answer.exit_code == 2
+    assert answer.err.startswith(f"Error: {parameter}={name!r} is not allowed, it should match")
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_raw_path_outside_of_the_project_is_read_and_never_written(
+    command: Command, project: Path
+) -> None:
+    outside = project.parent / "outside.csv"
+    outside.write_text("root:x:0:0:root\n" * 30, encoding="utf-8")
+    outside.chmod(0o444)
+    before = sorted(project.rglob("*")), outside.read_bytes(), outside.stat().st_mtime_ns
+    answer = command("run", "data-engineer", "--param", "raw_path=../outside.csv")
+    assert answer.exit_code == 2
+    assert "there is no column 'species'; there are root:x:0:0:root" in answer.err
+    after = sorted(project.rglob("*")), outside.read_bytes(), outside.stat().st_mtime_ns
+    folders = {project / "data" / "processed"}
+    assert (set(after[0]) - folders, *after[1:]) == (set(before[0]) - folders, *before[1:])
+
+
+def test_an_address_with_a_password_is_refused_without_saying_it(command: Command) -> None:
+    answer = command("run", "--param", "raw_path=https://ana:geheim@example.org/iris.csv")
+    assert answer.exit_code == 2
+    assert answer.err == (
+        "Error: raw_path='https://…@example.org/iris.csv' is not allowed, "
+        "it must be a file of this machine: download it first.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "markdown"),
+    [
+        ("Iris-setosa (a_b)", r"Iris-setosa \(a_b\)"),
+        ("<script>alert(1)</script>", r"&lt;script&gt;alert\(1\)&lt;/script&gt;"),
+        ("![](http://evil.example/x.png)", r"\!\[\]\(http\://evil.example/x.png\)"),
+        ("a|b\nc", r"a\|b c"),
+    ],
+)
+def test_the_dashboard_shows_the_name_of_a_class_to_the_letter(name: str, markdown: str) -> None:
+    assert reports._as_is(name) == markdown
 
 
 # ---- files that somebody sends
