@@ -82,7 +82,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     if problems:
         raise BadData(str(path), problems)
     # Whole numbers that are too large for pandas are Python's, which nothing else can take.
-    data = data.astype(dict.fromkeys(data.select_dtypes("object").columns, "str"))
+    data = data.astype(dict.fromkeys(data.columns[data.dtypes == "object"], "str"))
     return data.dropna(how="all")
 
 

@@ -118,7 +118,7 @@ def _as_is(name: str) -> str:
     The dashboard takes the cells of a table for Markdown, too: a name could load a picture.
     """
     text = html.escape(" ".join(name.split()), quote=False)
-    return re.sub(r"([\\`*\[\]()#!|~$:])", r"\\\1", text)
+    return re.sub(r"([\\`*_\[\]()#!|~$:])", r"\\\1", text)
 
 
 def _markdown(table: pd.DataFrame) -> str:

@@ -254,7 +254,7 @@ def test_an_address_with_a_password_is_refused_without_saying_it(command: Comman
 @pytest.mark.parametrize(
     ("name", "markdown"),
     [
-        ("Iris-setosa (a_b)", r"Iris-setosa \(a_b\)"),
+        ("Iris-setosa (a_b)", r"Iris-setosa \(a\_b\)"),
         ("<script>alert(1)</script>", r"&lt;script&gt;alert\(1\)&lt;/script&gt;"),
         ("![](http://evil.example/x.png)", r"\!\[\]\(http\://evil.example/x.png\)"),
         ("a|b\nc", r"a\|b c"),
