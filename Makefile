@@ -15,7 +15,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/build/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/build/cache/mypy
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 
-.PHONY: demo test bench bench-quick newest database clean
+.PHONY: demo test torture bench bench-quick newest database clean
 
 ## Generate the default project into build/, and run it.
 demo: .venv/generate.stamp build/cookiecutter.yaml
@@ -44,6 +44,10 @@ bench: .venv/test.stamp
 ## Check once that the pipelines of the benchmark agree, and that a changed byte is noticed.
 bench-quick: .venv/test.stamp
 	$(BIN)/python benchmarks/bench.py quick
+
+## Run what takes too long for `make test`: the same attacks, many times over.
+torture: .venv/test.stamp
+	$(BIN)/python -m pytest -m torture
 
 ## Run the default project and its tests on the newest versions that its bounds allow.
 newest: .venv/generate.stamp build/cookiecutter.yaml

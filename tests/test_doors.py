@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import re
 import shutil
 import socket
 import subprocess
@@ -12,10 +13,13 @@ import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
-from conftest import BakedProject
+import yaml
+from conftest import BakedProject, Run
+from template_copy import REPO
 from test_running import LONG, Terminal, answers, ask, open_terminal, plain_environment, project
 
 __all__ = ["open_terminal", "plain_environment", "project"]  # fixtures
@@ -168,22 +172,6 @@ def listeners(process: psutil.Process) -> set[str]:
     return found
 
 
-def test_what_a_run_starts_listens_to_this_machine_only(project: BakedProject) -> None:
-    with subprocess.Popen(
-        [sys.executable, "main.py"],
-        cwd=project.path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as run:
-        seen: set[str] = set()
-        while run.poll() is None:
-            with contextlib.suppress(psutil.Error):
-                seen |= listeners(psutil.Process(run.pid))
-            time.sleep(0.1)
-    assert run.returncode == 0
-    assert seen == {"127.0.0.1"}
-
-
 def test_prefects_own_server_started_here_refuses_another_origin(project: BakedProject) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -206,3 +194,100 @@ def test_prefects_own_server_started_here_refuses_another_origin(project: BakedP
             assert "Missing CSRF token" in str(results["form"])
         finally:
             server.terminate()
+
+
+# ---- what goes out, and what is written down
+
+SECRETS = {
+    "PREFECT_API_KEY": "s3cr3t-of-the-test-key",
+    "AWS_SECRET_ACCESS_KEY": "s3cr3t-of-the-test-aws",
+}
+# Python runs it first of all in each process: it notes every address that is asked for.
+EAVESDROP = """
+import os, sys
+def note(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        place = arguments[1] if event != "socket.getaddrinfo" else arguments[0]
+        with open(os.environ["ADDRESSES"], "a", encoding="utf-8") as file:
+            print(place[0] if isinstance(place, tuple) else place, file=file)
+sys.addaudithook(note)
+"""
+
+
+def test_a_run_is_heard_by_nobody_else_and_writes_down_no_secret(
+    project: BakedProject,
+    run: Run,
+    open_terminal: Callable[..., Terminal],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(EAVESDROP, encoding="utf-8")
+    addresses = tmp_path / "addresses.txt"
+    for name in ("CI", "GITHUB_ACTIONS", "DO_NOT_TRACK"):  # none of them may be what keeps it quiet
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {
+        **SECRETS,
+        "PYTHONPATH": str(tmp_path),
+        "ADDRESSES": str(addresses),
+    }.items():
+        monkeypatch.setenv(name, value)
+    log = tmp_path / "run.txt"
+    seen: set[str] = set()
+    with (
+        log.open("w", encoding="utf-8") as output,
+        subprocess.Popen(
+            [sys.executable, "main.py"], cwd=project.path, stdout=output, stderr=output
+        ) as alone,
+    ):
+        while alone.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                seen |= listeners(psutil.Process(alone.pid))
+            time.sleep(0.2)
+    assert seen == {"127.0.0.1"}
+    terminal = open_terminal("ui", "--no-browser")
+    with_password = terminal.url.replace("//", "//ana:s3cr3t-of-the-test-password@") + "/api"
+    beside = run(sys.executable, "main.py", cwd=project.path, PREFECT_API_URL=with_password)
+    assert (alone.returncode, beside.returncode) == (0, 0)
+    terminal.press_ctrl_c()
+
+    assert set(addresses.read_text(encoding="utf-8").split()) <= {"127.0.0.1", "localhost", "::1"}
+    shown = log.read_text(encoding="utf-8") + beside.stdout + beside.stderr + terminal.shown
+    assert "s3cr3t-of-the-test" not in shown
+    assert "//…@127.0.0.1" in beside.stdout
+    for path in project.path.rglob("*"):
+        assert not path.is_file() or b"s3cr3t-of-the-test" not in path.read_bytes(), path
+
+
+def workflows() -> list[Path]:
+    return sorted(REPO.rglob(".github/workflows/*.y*ml"))
+
+
+@pytest.mark.parametrize("path", workflows(), ids=lambda path: path.name)
+def test_workflows_pin_their_actions_and_ask_for_least_rights(path: Path) -> None:
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert workflow["permissions"] in ({"contents": "read"}, {})
+    assert "pull_request_target" not in workflow[True]  # "on" is YAML's word for true
+    for job in workflow["jobs"].values():
+        assert set(job.get("permissions", {}).values()) <= {"read", "none"}
+        for step in job["steps"]:
+            if action := step.get("uses"):
+                assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), action
+            if "actions/checkout" in step.get("uses", ""):
+                assert step["with"]["persist-credentials"] is False
+            # Who opens a pull request chooses its title, and could write a command there.
+            assert not re.search(r"\$\{\{\s*(github\.(event|head_ref)|inputs)", step.get("run", ""))
+
+
+def test_the_packages_of_a_project_are_audited_each_week() -> None:
+    text = (REPO / ".github" / "workflows" / "weekly.yml").read_text(encoding="utf-8")
+    weekly = yaml.safe_load(text)
+    assert weekly[True]["schedule"]
+    steps = [step.get("run", "") for job in weekly["jobs"].values() for step in job["steps"]]
+    [audit] = [step for step in steps if "pip-audit" in step]
+    assert "{{ cookiecutter.project_slug }}/requirements.txt" in audit
+
+
+def test_the_way_to_report_a_weakness_is_said() -> None:
+    text = (REPO / "SECURITY.md").read_text(encoding="utf-8")
+    assert "Report a vulnerability" in text
+    assert "SECURITY.md" in (REPO / "README.md").read_text(encoding="utf-8")

@@ -263,7 +263,7 @@ def test_any_answers_are_refused_or_give_a_project_that_parses(
 
 
 @pytest.mark.torture
-@settings(PATIENT, max_examples=20_000)
+@settings(PATIENT, max_examples=5_000)
 @ANY_ANSWERS
 def test_a_great_many_answers_are_refused_or_give_a_project_that_parses(
     template: Path, sandbox: Path, given_answers: dict[str, str]

@@ -176,7 +176,7 @@ def test_any_table_gives_a_sentence_or_a_model(
 
 
 @pytest.mark.torture
-@settings(PATIENT, max_examples=20_000)
+@settings(PATIENT, max_examples=10_000)
 @given(content=tables())
 def test_a_great_many_tables_give_a_sentence_or_a_model(
     flows: Any, tmp_path_factory: pytest.TempPathFactory, content: bytes

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows import CONSOLE_HANDLER, ROOT, UserError
+from flows import CONSOLE_HANDLER, ROOT, UserError, without_password
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -84,6 +84,7 @@ def run(
 
     leads_nowhere = server.process or server == PLAIN  # this server ends with this run
     dashboard = "python main.py ui" if leads_nowhere else PREFECT_UI_URL.value()
+    dashboard = without_password(dashboard)
     last_words += ["", summary(name, dashboard), ""]
 
 
@@ -230,9 +231,9 @@ def main(arguments: list[str]) -> int:
         if debug:
             raise
         if isinstance(error, UserError):
-            print(f"Error: {error}", file=sys.stderr)
+            print(without_password(f"Error: {error}"), file=sys.stderr)
             return error.exit_code
-        print(f"Error: {type(error).__name__}: {error}", file=sys.stderr)
+        print(without_password(f"Error: {type(error).__name__}: {error}"), file=sys.stderr)
         print("The run failed; --debug shows where.", file=sys.stderr)
         return 1
     return 0

@@ -13,12 +13,16 @@ class UserError(Exception):
     exit_code = 2
 
 
+def without_password(text: str) -> str:
+    """Return a text in which no address has a user's name and password any more."""
+    return re.sub(r"://[^/\s]*@", "://…@", text)
+
+
 def shown(text: str, longest: int = 200) -> str:
     """Return a text from outside so that it can stand in a message.
 
-    It is cut where it is long; what would steer a terminal is replaced, and so is the password in
-    an address.
+    It is cut where it is long, and what would steer a terminal is replaced.
     """
-    text = re.sub(r"://[^/\s]*@", "://…@", text)
+    text = without_password(text)
     text = text if len(text) <= longest else f"{text[:longest]}…"
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

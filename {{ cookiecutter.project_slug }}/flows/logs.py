@@ -6,7 +6,7 @@ from copy import copy
 
 from prefect.logging.handlers import PrefectConsoleHandler
 
-from flows import UserError, server
+from flows import UserError, server, without_password
 
 # Our own hook, and that Prefect cannot keep an error in the format of a task's result.
 NOISE = re.compile("ook 'finish_run'|Failed to serialize object of type")
@@ -26,6 +26,7 @@ class PlainConsoleHandler(PrefectConsoleHandler):
             return  # the state says it too, and main.py once more at the end
         record = copy(record)
         if error and str(error) not in message:
-            record.msg, record.args = f"{message}: {error}", ()
+            message = f"{message}: {error}"
+        record.msg, record.args = without_password(message), ()
         record.exc_info = record.exc_text = None
         super().emit(record)
