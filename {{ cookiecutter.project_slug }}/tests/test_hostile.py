@@ -20,12 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import websockets
-from conftest import Answer
+from conftest import Answer, outputs
+from prefect.exceptions import ParameterTypeError
 from sklearn.linear_model import LogisticRegression
 from starlette.datastructures import Headers
 
 from flows import ROOT, UserError, checks, models, reports
 from flows.data_engineer import PROCESSED, data_engineer
+from flows.data_science import data_science
 from flows.doors import is_own
 from flows.serializers import EXTENSIONS, SkopsSerializer
 from flows.server import Server
@@ -243,12 +245,30 @@ def test_a_raw_path_outside_of_the_project_is_read_and_never_written(
 
 
 def test_an_address_with_a_password_is_refused_without_saying_it(command: Command) -> None:
-    answer = command("run", "--param", "raw_path=https://ana:geheim@example.org/iris.csv")
+    answer = command("run", "--param", "raw_path=https://ana:hush@example.org/iris.csv")
     assert answer.exit_code == 2
     assert answer.err == (
         "Error: raw_path='https://…@example.org/iris.csv' is not allowed, "
         "it must be a file of this machine: download it first.\n"
     )
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_the_dashboard_sends_is_checked_too(project: Path) -> None:
+    refused: list[tuple[Any, str, object]] = [
+        (data_science, "checkpoint", "../../x"),
+        (data_engineer, "run", "../x"),
+        (data_engineer, "test_data_ratio", float("nan")),
+        (data_engineer, "seed", "many"),
+    ]
+    for flow, name, value in refused:
+        with pytest.raises(ParameterTypeError, match=name):
+            flow(**{name: value})
+    with pytest.raises(checks.BadData) as caught:
+        data_engineer(raw_path="https://ana:hush@example.org/iris.csv")
+    assert "it is an address, not a file: download it first" in str(caught.value)
+    assert "hush" not in str(caught.value)
+    assert outputs(project) == []
 
 
 @pytest.mark.parametrize(
