@@ -12,6 +12,7 @@ from flows import ROOT, UserError
 # What skops does not trust by itself, but may: a dtype only describes an array.
 TRUSTED = ["numpy.dtype"]
 LARGEST_NUMBER = 1e150  # its square is still a number, and so are sums of squares
+MAY_SWELL_BYTES = 128 * 2**20
 
 
 def predict_row(values: list[str]) -> str:
@@ -57,8 +58,6 @@ def loads(blob: bytes) -> Any:
     """
     import skops.io
 
-    from flows.serializers import refuse_swelling
-
     try:
         with zipfile.ZipFile(io.BytesIO(blob)) as archive:
             refuse_swelling(sum(entry.file_size for entry in archive.infolist()), blob, 20)
@@ -72,6 +71,18 @@ def loads(blob: bytes) -> Any:
         raise
     except Exception as error:  # a damaged file fails anywhere inside zipfile, json or NumPy
         raise UserError(f"The model cannot be read, it is damaged: {error}.") from None
+
+
+def refuse_swelling(opened: int, blob: bytes, most: int) -> None:
+    """Raise `UserError` for a file that takes `opened` bytes in memory, `most` times its own.
+
+    Some kilobytes can say how to fill all the memory there is. Small ones may swell as they like.
+    """
+    if opened > MAY_SWELL_BYTES + most * len(blob):
+        raise UserError(
+            f"Opening it would take {opened / 1e6:.0f} MB of memory, "
+            f"and the file has {len(blob) / 1e6:.3f} MB: it is not opened."
+        )
 
 
 def _predict(model: Any, rows: pd.DataFrame) -> pd.DataFrame:

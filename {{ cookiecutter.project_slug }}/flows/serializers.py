@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect.serializers import Serializer
 
-from flows import UserError
+from flows.models import refuse_swelling
 
 SET_COLUMN = "_set"  # says in a stored split to which set a row belongs: "train" or "test"
 LABELS_KEY = b"label_columns"
-MAY_SWELL_BYTES = 128 * 2**20
 
 
 class ParquetSerializer(Serializer):
@@ -78,18 +77,6 @@ class SkopsSerializer(Serializer):
         from flows.models import loads
 
         return loads(blob)
-
-
-def refuse_swelling(opened: int, blob: bytes, most: int) -> None:
-    """Raise `UserError` for a file that takes `opened` bytes in memory, `most` times its own.
-
-    Some kilobytes can say how to fill all the memory there is. Small ones may swell as they like.
-    """
-    if opened > MAY_SWELL_BYTES + most * len(blob):
-        raise UserError(
-            f"Opening it would take {opened / 1e6:.0f} MB of memory, "
-            f"and the file has {len(blob) / 1e6:.3f} MB: it is not opened."
-        )
 
 
 EXTENSIONS = {"parquet": ".parquet", "json-value": ".json", "skops": ".skops"}

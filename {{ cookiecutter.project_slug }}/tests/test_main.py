@@ -633,13 +633,16 @@ def test_an_answer_at_once_imports_nothing_heavy(arguments: str, allowed: set[st
     assert {name for name in imported if not name.startswith("_")} <= allowed
 
 
-def test_a_prediction_imports_neither_prefect_nor_what_only_a_run_needs() -> None:
-    unwanted = ["prefect", "pandera", "matplotlib", "fastapi", "sqlalchemy"]
-    show = f"import sys, flows.models; print([m for m in {unwanted} if m in sys.modules])"
-    answer = subprocess.run(
-        [sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True, check=True
+def test_a_prediction_imports_neither_prefect_nor_what_only_a_run_needs(trained: Path) -> None:
+    unwanted = ["prefect", "pandera", "fastapi", "sqlalchemy", "uvicorn"]
+    show = (
+        "import sys, main; print(main.main(['predict', '5.1', '3.5', '1.4', '0.2']));"
+        f"print([name for name in {unwanted} if name in sys.modules])"
     )
-    assert answer.stdout.strip() == "[]"
+    answer = subprocess.run(
+        [sys.executable, "-c", show], cwd=trained, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.splitlines()[-2:] == ["0", "[]"], answer.stderr
 
 
 def test_only_a_server_of_this_project_goes_without_heartbeats() -> None:
