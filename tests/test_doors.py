@@ -115,10 +115,43 @@ def names_of_flows(url: str) -> list[str]:
     return [flow["name"] for flow in ask(f"{url}/api/flows/filter", {})]
 
 
-def test_a_page_of_another_origin_gets_nothing_and_changes_nothing(
+def listeners(process: psutil.Process) -> set[str]:
+    """Return the addresses on which a process and its children listen."""
+    found = set()
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {c.laddr.ip for c in one.net_connections("inet") if c.status == "LISTEN"}
+    return found
+
+
+def assert_the_dashboard_works(port: str) -> None:
+    """Open its pages by either name of this machine, and assert that nothing is refused."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        for host in ("127.0.0.1", "localhost"):
+            page = browser.new_page()
+            refused: list[str] = []
+            page.on("response", lambda one, to=refused: one.status == 403 and to.append(one.url))
+            page.goto(f"http://{host}:{port}/deployments")
+            for flow in ("data-engineer", "data-science", "main-flow"):
+                page.get_by_text(flow).first.wait_for()
+            page.goto(f"http://{host}:{port}/events")
+            page.get_by_text("Event Feed").first.wait_for()
+            assert not refused
+
+
+def test_a_page_of_another_origin_gets_nothing_and_the_dashboard_works_on(
     open_terminal: Callable[..., Terminal],
 ) -> None:
-    terminal = open_terminal("ui", "--no-browser")
+    with contextlib.ExitStack() as taken:
+        with contextlib.suppress(OSError):  # it is in use anyway
+            taken.enter_context(socket.create_server(("127.0.0.1", 4200)))
+        terminal = open_terminal("serve")
+    port = terminal.url.rpartition(":")[2]
+    assert port != "4200"
     assert listeners(psutil.Process(terminal.process.pid)) == {"127.0.0.1"}
     before = names_of_flows(terminal.url)
     results = attack(terminal.url)
@@ -130,46 +163,8 @@ def test_a_page_of_another_origin_gets_nothing_and_changes_nothing(
     assert results.pop("rebinding") == 403
     # What a browser sends unasked arrives, and is refused; the page does not learn that.
     assert results == {"as text": "opaque", "as bytes": "opaque", "beacon": True}
+    assert_the_dashboard_works(port)
     terminal.press_ctrl_c()
-
-
-def test_the_dashboard_itself_works_on_any_port_and_by_either_name(
-    open_terminal: Callable[..., Terminal],
-) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    if not CHROMIUM:
-        pytest.skip("needs Chromium")
-    with contextlib.suppress(OSError), contextlib.ExitStack() as taken:
-        taken.enter_context(socket.create_server(("127.0.0.1", 4200)))  # if it is not in use anyway
-        terminal = open_terminal("serve")
-    port = terminal.url.rpartition(":")[2]
-    assert port != "4200"
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        for host in ("127.0.0.1", "localhost"):
-            page = browser.new_page()
-            refused: list[str] = []
-            page.on("response", lambda one, to=refused: one.status == 403 and to.append(one.url))
-            sockets: list[str] = []
-            page.on("websocket", lambda one, to=sockets: to.append(one.url))
-            page.goto(f"http://{host}:{port}/deployments")
-            for flow in ("data-engineer", "data-science", "main-flow"):
-                page.get_by_text(flow).first.wait_for()
-            page.goto(f"http://{host}:{port}/events")
-            page.get_by_text("Event Feed").first.wait_for()
-            assert not refused
-    terminal.press_ctrl_c()
-
-
-def listeners(process: psutil.Process) -> set[str]:
-    """Return the addresses on which a process and its children listen."""
-    found = set()
-    for one in [process, *process.children(recursive=True)]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found |= {c.laddr.ip for c in one.net_connections("inet") if c.status == "LISTEN"}
-    return found
 
 
 def test_prefects_own_server_started_here_refuses_another_origin(project: BakedProject) -> None:
