@@ -84,7 +84,7 @@ def run(
 
     leads_nowhere = server.process or server == PLAIN  # this server ends with this run
     dashboard = "python main.py ui" if leads_nowhere else PREFECT_UI_URL.value()
-    dashboard = without_password(dashboard)
+    dashboard = without_password(str(dashboard))
     last_words += ["", summary(name, dashboard), ""]
 
 
