@@ -24,6 +24,7 @@ from test_running import LONG, Terminal, answers, ask, open_terminal, plain_envi
 
 __all__ = ["open_terminal", "plain_environment", "project"]  # fixtures
 
+PATIENCE_MS = 600_000  # only a hang takes so long
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 
 # What a page can try. Each attempt ends in a line: what it tried, and what came of it.
@@ -94,6 +95,7 @@ def attack(url: str) -> dict[str, object]:
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
         )
         page = browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
         page.goto(page_url)
         results: dict[str, object] = page.evaluate("attack()")
         results["frame"] = page.frames[1].evaluate("document.body.innerText")
@@ -133,6 +135,7 @@ def assert_the_dashboard_works(port: str) -> None:
         )
         for host in ("127.0.0.1", "localhost"):
             page = browser.new_page()
+            page.set_default_timeout(PATIENCE_MS)
             refused: list[str] = []
             page.on("response", lambda one, to=refused: one.status == 403 and to.append(one.url))
             page.goto(f"http://{host}:{port}/deployments")
