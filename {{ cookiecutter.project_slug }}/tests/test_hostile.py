@@ -438,4 +438,4 @@ def test_a_record_of_another_file_is_no_record_of_a_checkpoint(project: Path) ->
         path.write_text(json.dumps(record | changes), "utf-8")
         with pytest.raises((ValueError, UserError)):
             storage.records.read_path(key)
-    assert data_engineer() > run  # it is computed again
+    assert data_engineer() != run  # it is computed again
