@@ -42,6 +42,12 @@ def main(*, dashboard: bool) -> None:
     # `OwnPageOnly` does what prefect.toml asks of these two, for web sockets and every port too.
     os.environ["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] = "false"
     os.environ["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] = "*"
+    if not dashboard:
+        # The catalogue of blocks is for the dashboard's pages. Two servers that write it at once
+        # into a new database stop one another: `UNIQUE constraint failed: block_type.slug`.
+        os.environ["PREFECT_API_BLOCKS_REGISTER_ON_START"] = "false"
+        # Else Prefect notes that the catalogue is written, and leaves it out ever after.
+        os.environ["PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION"] = "false"
 
     gc.disable()  # imports make many objects and hardly any garbage
     try:

@@ -764,16 +764,18 @@ def test_rows_02_07_and_14_a_run_and_the_dashboard_need_no_preparation(
     with urllib.request.urlopen(url) as page:  # noqa: S310
         assert b"<title>Prefect" in page.read()
 
-    def deployed() -> list[str]:
-        with urllib.request.urlopen(f"{url}/ui-settings") as settings:  # noqa: S310
-            assert json.load(settings)["api_url"] == f"{url}/api"
+    with urllib.request.urlopen(f"{url}/ui-settings") as settings:  # noqa: S310
+        assert json.load(settings)["api_url"] == f"{url}/api"
+
+    def listed(kind: str) -> list[str]:
         request = urllib.request.Request(  # noqa: S310
-            f"{url}/api/deployments/filter", b"{}", {"Content-Type": "application/json"}
+            f"{url}/api/{kind}/filter", b"{}", {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request) as answer:  # noqa: S310
             return [one["name"] for one in json.load(answer)]
 
-    wait_until(lambda: len(deployed()) == 3)
+    wait_until(lambda: len(listed("deployments")) == 3)
+    assert "Slack Webhook" in listed("block_types")  # which the run's own server left out
     again = ends(program("ui", "--no-browser", **own))
     assert (again.exit_code, again.out) == (2, "")
     assert again.err == f"Error: This project's dashboard already runs: {url}\n"
