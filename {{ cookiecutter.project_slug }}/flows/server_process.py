@@ -93,9 +93,14 @@ def listen(port: int) -> socket.socket:
     """
     while True:
         try:
-            return socket.create_server((HOST, port), backlog=128)
+            listener = socket.create_server((HOST, port), backlog=128)
         except OSError:
             port += 1
+        else:
+            # Else each answer waits 40 ms for the client to confirm its first part. asyncio sees to
+            # that only for sockets that were made with the protocol's number, which this is not.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return listener
 
 
 def prepare_database(url: str) -> bool:

@@ -790,6 +790,16 @@ def test_rows_02_07_and_14_a_run_and_the_dashboard_need_no_preparation(
     wait_until(lambda: not listens(f"{url}/api"))
 
 
+def test_the_server_never_holds_an_answer_back_to_fill_a_packet() -> None:
+    with (
+        server_process.listen(0) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
 def test_a_run_that_is_killed_after_its_last_line_is_on_record(
     project: Path, program: Program
