@@ -17,13 +17,9 @@ import json
 import re
 import sys
 from pathlib import Path
-from uuid import uuid4
 
 from jinja2 import Environment
 from jinja2.ext import Extension
-
-FOLDER = "{{ cookiecutter.project_slug }}"
-CHECKED_FOLDER = "{{ cookiecutter.project_slug | folder_name(cookiecutter._reserved_names) }}"
 
 
 class LiteralAnswers(Extension):
@@ -32,7 +28,6 @@ class LiteralAnswers(Extension):
     def __init__(self, environment: Environment) -> None:
         """Read the template's texts, so that they can be told from answers."""
         super().__init__(environment)
-        environment.filters["folder_name"] = folder_name
         self.own_texts = own_texts()
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
@@ -43,8 +38,6 @@ class LiteralAnswers(Extension):
             name: The template's file, or None for a text from elsewhere.
             filename: Not used.
         """
-        if source == FOLDER:
-            return CHECKED_FOLDER
         if name is not None or source in self.own_texts or not re.search(r"{[{%#]", source):
             return source
         escaped = source.encode("unicode-escape").decode("ascii").replace('"', r"\x22")
@@ -64,14 +57,5 @@ def own_texts() -> set[str]:
             questions = json.loads((repo / "cookiecutter.json").read_text(encoding="utf-8"))
             texts.update(text for text in questions.values() if isinstance(text, str))
             texts.update(hook.read_text(encoding="utf-8") for hook in repo.glob("hooks/*.py"))
+            texts.update(folder.name for folder in repo.glob("{{*}}"))
     return texts
-
-
-def folder_name(slug: object, reserved: list[str]) -> str:
-    """Return `slug`, or a harmless name in place of one which `pre_gen_project.py` will refuse.
-
-    Cookiecutter makes the folder before it runs that hook, and `../..` must not lead it out of
-    the output folder.
-    """
-    plain = re.fullmatch(r"[a-z0-9-]{1,60}", str(slug)) and slug not in reserved
-    return str(slug) if plain else f"refused-{uuid4().hex}"

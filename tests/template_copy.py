@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
-PARTS = ["cookiecutter.json", "hooks", "literal_answers.py", "{{ cookiecutter.project_slug }}"]
+PARTS = ["cookiecutter.json", "hooks", "{{ cookiecutter.project_slug }}"]
+PARTS += ["checked_answers.py", "literal_answers.py"]
 
 
 def copy_template(destination: Path) -> Path:

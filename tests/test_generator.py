@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from jinja2 import DictLoader
 from markdown_it import MarkdownIt
 from post_gen_project import TRANSLATED_FILES
-from pre_gen_project import CHOICES, LONGEST_NAMES
 from template_copy import REPO
+
+from checked_answers import CHOICES, LONGEST_NAMES
 
 LICENCE_TITLES = {
     "MIT": "MIT License",

@@ -162,9 +162,8 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def generate(template: Path, sandbox: Path, given_answers: dict[str, str]) -> BakedProject | str:
     """Return the project, or the sentence with which the answers were refused."""
-    said = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace")
-    heard = io.TextIOWrapper(io.BytesIO(), "utf-8")
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(heard):
+    said = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         try:
             path = cookiecutter(
                 str(template),
@@ -172,9 +171,8 @@ def generate(template: Path, sandbox: Path, given_answers: dict[str, str]) -> Ba
                 extra_context=given_answers,
                 output_dir=str(sandbox / "work"),
             )
-        except FailedHookException:
-            said.seek(0)
-            return said.read()
+        except FailedHookException as refusal:
+            return str(refusal)
     return BakedProject(Path(path), given_answers.get("language", "en"))
 
 

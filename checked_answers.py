@@ -1,7 +1,8 @@
-"""Checks the answers before cookiecutter writes a file, and refuses what cannot become a project.
+"""Jinja extension which refuses answers that cannot become a project, before a file is written.
 
-Runs on the standard library alone. Cookiecutter renders the `json.loads` line below; JSON puts
-a backslash before every double quote of an answer, so that none can end the string.
+Cookiecutter has a hook for that, `pre_gen_project`: a Python process of its own, which takes longer
+than all the rest that this template does, and whose refusal cookiecutter ends with a traceback.
+An extension is run by cookiecutter itself, which prints the refusal as it prints its own errors.
 """
 
 from __future__ import annotations
@@ -13,6 +14,13 @@ import shlex
 import sys
 import unicodedata
 from typing import Any
+
+from cookiecutter.exceptions import FailedHookException
+from jinja2 import Environment
+from jinja2.ext import Extension
+
+FOLDER = "{{ cookiecutter.project_slug }}"  # the first thing to be rendered when all is answered
+CHECKED_FOLDER = "{{ cookiecutter.project_slug | checked(cookiecutter) }}"
 
 LONGEST_SLUG = 60
 LONGEST_NAMES = {"project_name": 100, "author_name": 200}
@@ -57,25 +65,45 @@ MESSAGES = {
 }
 
 
-def main() -> int:
-    """Return 0 if the answers are good; else say what is wrong with them and return 1."""
-    answers = json.loads(r"""{{ cookiecutter | tojson }}""")
-    messages = MESSAGES.get(answers["language"], MESSAGES["en"])
+class CheckedAnswers(Extension):
+    """Check all answers when the name of the project's folder is rendered."""
+
+    priority = 200  # after LiteralAnswers, which would take the filter for an answer
+
+    def __init__(self, environment: Environment) -> None:
+        """Offer the filter that checks."""
+        super().__init__(environment)
+        environment.filters["checked"] = checked
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        """Return the source that Jinja compiles in place of `source`."""
+        return CHECKED_FOLDER if source == FOLDER else source
+
+
+def checked(slug: object, answers: dict[str, Any]) -> str:
+    """Return the name of the folder if the answers are good.
+
+    Raises:
+        FailedHookException: With what is wrong, and a command to answer again.
+    """
+    messages = MESSAGES.get(str(answers.get("language")), MESSAGES["en"])
     refused = find_faults(answers, messages)
     if not refused:
-        return 0
+        return str(slug)
     lines = [messages["refused"]]
     lines += [f"  {name} {shown(answers[name])}\n    {why}" for name, why in refused.items()]
     lines += [messages["again"], f"  {command_to_answer_again(answers, refused)}"]
-    print("", "\n\n".join(lines), "", sep="\n", file=sys.stderr)
-    return 1
+    # A console that lacks a letter shows its number.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    text = "\n\n".join(lines).encode(encoding, "backslashreplace").decode(encoding)
+    raise FailedHookException(f"\n{text}\n")
 
 
 def find_faults(answers: dict[str, Any], messages: dict[str, str]) -> dict[str, str]:
     """Return what is wrong with each bad answer, by the name of its question."""
     faults = {}
     for name, longest in LONGEST_NAMES.items():
-        fault = fault_of_name(answers[name], longest)
+        fault = fault_of_name(answers.get(name), longest)
         if fault:
             faults[name] = messages[fault].format(longest)
     slug = str(answers["project_slug"])
@@ -142,7 +170,3 @@ def shown(answer: object, width: int = 60) -> str:
     """Return `answer` in quotes, cut where it is long, with nothing invisible in it."""
     text = str(answer)
     return repr(text if len(text) <= width else text[:width] + "…")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
