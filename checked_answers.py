@@ -27,6 +27,7 @@ LONGEST_NAMES = {"project_name": 100, "author_name": 200}
 CHOICES = {
     "language": ["en", "pt-BR"],
     "license": ["MIT", "BSD-3-Clause", "Apache-2.0", "none"],
+    "lessons": ["no", "yes"],
 }
 MESSAGES = {
     "en": {

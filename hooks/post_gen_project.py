@@ -21,6 +21,10 @@ from typing import Any
 
 TRANSLATED_FILES = ["README.md"]
 LICENCES = ["MIT", "BSD-3-Clause", "Apache-2.0"]
+LESSON_FILES = ["exercise.py", "solution.py", "test_lesson.py"]
+LESSON_FILES += ["LESSON.md", "LESSON.pt-BR.md", "texts.en.toml", "texts.pt-BR.toml"]
+WORKSHOP_FILES = ["__init__.py", "conftest.py", "pytest.ini", "workshop/*.py", "workshop/*.toml"]
+FILES_WITH_LESSONS = ["main.py", "pyproject.toml"]  # each line there that has the word
 COMMIT_MESSAGE = "Generate the project"
 
 MESSAGES = {
@@ -46,6 +50,8 @@ def main() -> None:
     project = Path.cwd()
     keep_language(project, answers["language"])
     keep_licence(project, answers["license"])
+    if answers["lessons"] == "no":
+        remove_lessons(project)
 
     if is_update_by_cruft(project, answers):
         return
@@ -89,6 +95,21 @@ def keep_licence(project: Path, licence: str) -> None:
         metadata.write_bytes(
             re.sub(rb'^license = "none"\r?\n', b"", metadata.read_bytes(), flags=re.MULTILINE)
         )
+
+
+def remove_lessons(project: Path) -> None:
+    """Leave no file of the workshop, and no line which speaks of it."""
+    folder = project / "lessons"
+    for pattern in (*WORKSHOP_FILES, *(f"[0-9][0-9]_*/{name}" for name in LESSON_FILES)):
+        for path in folder.glob(pattern):
+            path.unlink()
+    for path in (*folder.glob("*/"), folder):
+        with contextlib.suppress(OSError):  # not empty: a person keeps files of their own there
+            path.rmdir()
+    for name in FILES_WITH_LESSONS:
+        path = project / name
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(line for line in lines if b"lessons" not in line))
 
 
 def is_update_by_cruft(project: Path, answers: dict[str, Any]) -> bool:

@@ -161,8 +161,39 @@ def test_each_translated_file_is_known_to_the_hook() -> None:
     found = {
         path.relative_to(REPO / PROJECT_FOLDER).as_posix().replace(".pt-BR", "")
         for path in (REPO / PROJECT_FOLDER).rglob("*.pt-BR.*")
+        if not path.is_relative_to(REPO / PROJECT_FOLDER / "lessons")  # they stay in both
     }
     assert found == set(TRANSLATED_FILES)
+
+
+def test_without_the_lessons_no_file_speaks_of_them(default_project: BakedProject) -> None:
+    for path in default_project.files():
+        words = f"{path.relative_to(default_project.path)}\n{path.read_bytes().decode('utf-8')}"
+        found = re.search(r".*(lesson|workshop|lição|lições|oficina).*", words, re.IGNORECASE)
+        assert not found, f"{path}: {found[0]}"
+    assert not [path for path in default_project.path.rglob("*") if "lessons" in path.name]
+
+
+@pytest.mark.parametrize("language", CHOICES["language"])
+def test_the_lessons_are_there_in_both_languages(run: Run, bake: Bake, language: str) -> None:
+    project = bake(lessons="yes", language=language)
+    template = REPO / PROJECT_FOLDER / "lessons"
+    names = {name for name in project.names() if name.startswith("lessons/")}
+    wanted = {path.relative_to(template.parent).as_posix() for path in template.rglob("*.*")}
+    assert names == {name for name in wanted if not name.endswith(".pyc")}
+    assert_all_parses(project)
+    for path in project.files():
+        assert "{{" not in path.read_text(encoding="utf-8"), path
+    listed = run(sys.executable, "main.py", "lessons", "list", cwd=project.path)
+    assert {"en": "1 Tasks\n", "pt-BR": "1 Tarefas\n"}[language] in listed.stdout
+
+
+def test_the_help_names_the_lessons_without_importing_them(run: Run, bake: Bake) -> None:
+    project = bake(lessons="yes")
+    (project.path / "lessons" / "workshop" / "commands.py").write_text("1 / 0", encoding="utf-8")
+    helped = run(sys.executable, "main.py", "--help", cwd=project.path)
+    assert helped.returncode == 0
+    assert "lessons" in helped.stdout
 
 
 @pytest.mark.parametrize("licence", LICENCE_TITLES)
@@ -287,7 +318,7 @@ def test_no_answer_is_run_whichever_way_it_comes(
             defaults = {"project_name": name, "author_name": name}
             config.write_text(f"{replays}\ndefault_context: {json.dumps(defaults)}\n", "utf-8")
         case "prompt":
-            options, stdin = [], f"{name}\n\n{name}\n\n\n"
+            options, stdin = [], f"{name}\n\n{name}\n\n\n\n"
         case "replay":
             given_before = [f"project_name={name}", f"author_name={name}", "--no-input"]
             command = ["cookiecutter", "--config-file", config, template, *given_before]
@@ -303,20 +334,24 @@ def test_no_answer_is_run_whichever_way_it_comes(
 
 
 def test_the_prompts_are_for_people(run: Run, template: Path, tmp_path: Path) -> None:
-    keyboard = "Íris São Paulo\n\nAna d'Ávila\n2\n3\n"
+    keyboard = "Íris São Paulo\n\nAna d'Ávila\n2\n3\n2\n"
     finished = run("cookiecutter", template, cwd=tmp_path, stdin=keyboard)
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    for words in ("Nome do projeto", "(iris-sao-paulo)", "Português do Brasil", "MIT: "):
+    for words in ("Nome do projeto", "(iris-sao-paulo)", "Português do Brasil", "MIT: ", "lições"):
         assert words in finished.stdout
     project = BakedProject(tmp_path / "iris-sao-paulo")
     assert "Apache License" in project.text("LICENSE")
+    assert (project.path / "lessons" / "01_tasks" / "LESSON.md").exists()
     authors = tomllib.loads(project.text("pyproject.toml"))["project"]["authors"]
     assert authors == [{"name": "Ana d'Ávila"}]
     assert "Seu projeto está pronto" in finished.stdout
 
 
-def test_a_generated_project_is_clean_under_ruff_and_mypy(run: Run, bake: Bake) -> None:
-    project = bake()
+@pytest.mark.parametrize("lessons", CHOICES["lessons"])
+def test_a_generated_project_is_clean_under_ruff_and_mypy(
+    run: Run, bake: Bake, lessons: str
+) -> None:
+    project = bake(lessons=lessons)
     for tool in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
         finished = run(sys.executable, "-m", *tool, ".", cwd=project.path)
         assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -136,7 +136,7 @@ def test_the_printed_command_keeps_the_good_answers(
         str(tmp_path / "a folder"),
     ]
     assert "project_slug" not in command
-    again = run(*shlex.split(command), cwd=tmp_path, stdin="\ngood-name\n\n\n\n")
+    again = run(*shlex.split(command), cwd=tmp_path, stdin="\ngood-name\n\n\n\n\n")
     assert again.returncode == 0, again.stdout + again.stderr
     project = BakedProject(tmp_path / "a folder" / "good-name")
     assert "LICENSE" not in project.names()

@@ -11,6 +11,7 @@ import pytest
 from conftest import PROJECT_FOLDER, BakedProject, Run
 
 OWN_FILES = ["notes.md", "notes.pt-BR.md", "licenses/MY-DATA", ".venv/lib/x.pt-BR.md"]
+OWN_FILES += ["lessons/01_tasks/mine.py", "lessons/notes.md"]
 
 
 def git(folder: Path, *arguments: str) -> None:

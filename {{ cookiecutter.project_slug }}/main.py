@@ -34,6 +34,7 @@ app = App(
     help_epilogue="Any command with --debug shows the whole traceback of an error.",
     version_flags=[],
 )
+app.command("lessons.workshop.commands:app", name="lessons", help="Learn Prefect step by step.")
 
 
 @app.default

@@ -1,0 +1,286 @@
+"""The lessons: each check says the right sentence, and both languages say the same things.
+
+The cases are in `tests/lessons/<lesson>.toml`: changes to the lesson's solution that are right in
+another way, or wrong, with the key of the sentence that names the mistake.
+One lesson alone: `python -m pytest tests/test_lessons.py -k 01_tasks`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import shlex
+import shutil
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PROJECT_FOLDER, Run
+from template_copy import REPO, copy_template
+
+LESSONS = REPO / PROJECT_FOLDER / "lessons"
+NAMES = sorted(folder.name for folder in LESSONS.glob("[0-9][0-9]_*"))
+LANGUAGES = ("en", "pt-BR")
+AT_ONCE = 2  # checks mostly wait for the server
+SERVING = ("ui", "serve")  # these end with Ctrl-C, and are tried in test_running.py
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file to check in the place of an exercise, and what the check has to say."""
+
+    lesson: str
+    name: str
+    source: str
+    expects: str | None
+    limit_seconds: float = 60
+
+    def __str__(self) -> str:
+        """Return what the test is called."""
+        return f"{self.lesson}-{self.name}"
+
+
+def toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds."""
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def texts(lesson: str, language: str) -> dict[str, Any]:
+    """Return the texts of a lesson, or of `workshop`."""
+    return toml(LESSONS / lesson / f"texts.{language}.toml")
+
+
+def source(lesson: str, case: dict[str, Any]) -> str:
+    """Return the file that a case describes."""
+    if "source" in case:
+        return str(case["source"])
+    text = (LESSONS / lesson / f"{case.get('base', 'solution')}.py").read_text(encoding="utf-8")
+    for old, new in case["change"]:
+        assert old in text, f"{lesson} has no {old!r} any more"
+        text = text.replace(old, new)
+    return text
+
+
+def cases() -> list[Case]:
+    """Return all files to check."""
+    found = []
+    for name in NAMES:
+        first = next(iter(texts(name, "en")["findings"]))
+        for file, expects in (("exercise", first), ("solution", None)):
+            text = (LESSONS / name / f"{file}.py").read_text(encoding="utf-8")
+            found.append(Case(name, file, text, expects))
+    for name, file in [(NAMES[0], "any"), *((name, name) for name in NAMES)]:
+        for kind, described in toml(REPO / "tests" / "lessons" / f"{file}.toml").items():
+            for title, case in described.items():
+                options = {key: case[key] for key in ("limit_seconds",) if key in case}
+                called = f"{'any-' if file == 'any' else ''}{kind}-{title}"
+                found.append(Case(name, called, source(name, case), case.get("expects"), **options))
+    return found
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return the workshop's package, with a server that runs; the rest of the tests see nothing."""
+    before, here = dict(os.environ), Path.cwd()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(REPO / PROJECT_FOLDER)
+        server = importlib.import_module("lessons.workshop.server")
+        patch.setattr(server, "HOME", tmp_path_factory.mktemp("home") / "São Paulo")
+        started = server.start_server()
+        flows_server = importlib.import_module("flows.server")
+        try:
+            flows_server.wait_until_ready(started)
+            yield importlib.import_module("lessons.workshop")
+        finally:
+            flows_server.stop(started)
+            os.environ.clear()
+            os.environ.update(before)
+            os.chdir(here)
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    workshop: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Case, Future[Any]]]:
+    """Return the outcome of each selected case; some are checked at once, each judge many times."""
+    checking = importlib.import_module(f"{workshop.__name__}.checking")
+    catalogue = importlib.import_module(f"{workshop.__name__}.catalogue")
+    folder = tmp_path_factory.mktemp("files")
+    own, judges = threading.local(), []
+
+    def check(case: Case) -> Any:
+        file = folder / f"{case}.py"
+        file.write_text(case.source, encoding="utf-8")
+        if not hasattr(own, "judge"):
+            own.judge = checking.Judge()
+            judges.append(own.judge)
+        outcome = own.judge.check(
+            catalogue.Lesson(LESSONS / case.lesson), file, limit_seconds=case.limit_seconds
+        )
+        if outcome.key in ("ended", "endless", "endless_at"):
+            own.judge.stop()
+            del own.judge
+        return outcome
+
+    selected = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    wanted = [params["case"] for params in selected if "case" in params]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {case: pool.submit(check, case) for case in wanted}
+        pool.shutdown(cancel_futures=True)
+    for judge in judges:
+        judge.stop()
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_a_check_says_what_is_wrong_and_nothing_else(
+    case: Case, outcomes: dict[Case, Future[Any]]
+) -> None:
+    outcome = outcomes[case].result()
+    assert (outcome.key, outcome.values)[: 1 if outcome.key == case.expects else 2] == (
+        case.expects,
+    )
+    if outcome.key:
+        catalogue = importlib.import_module("lessons.workshop.catalogue")
+        for language in LANGUAGES:
+            sentence = catalogue.Lesson(LESSONS / case.lesson).sentence(
+                outcome.key, outcome.values, language
+            )
+            assert not re.search(r"{\w+}|None|Traceback", sentence), sentence
+            assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("lesson", NAMES)
+def test_a_lesson_is_complete(lesson: str) -> None:
+    assert {path.name for path in (LESSONS / lesson).iterdir() if path.name != "__pycache__"} >= {
+        *("LESSON.md", "LESSON.pt-BR.md", "texts.en.toml", "texts.pt-BR.toml"),
+        *("exercise.py", "solution.py", "test_lesson.py"),
+    }
+    described = toml(REPO / "tests" / "lessons" / f"{lesson}.toml")
+    assert len(described["right"]) >= 2
+    assert len(described["wrong"]) >= 4
+
+
+@pytest.mark.parametrize("lesson", NAMES)
+def test_an_exercise_is_short_and_stands_alone(lesson: str) -> None:
+    text = (LESSONS / lesson / "exercise.py").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 60
+    gaps = re.findall(r"# TODO (\d+)", text)
+    assert gaps
+    assert gaps == sorted(gaps)
+    assert "TODO" not in (LESSONS / lesson / "solution.py").read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)):
+        imported = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        imported += [one.name for one in node.names] if isinstance(node, ast.Import) else []
+        assert not {name.split(".")[0] for name in imported} & {"flows", "lessons", "exercise"}
+
+
+@pytest.mark.parametrize("lesson", NAMES)
+def test_the_sentences_are_those_that_the_check_may_say(lesson: str) -> None:
+    common = texts("workshop", "en")["findings"].keys()
+    own = texts(lesson, "en")["findings"].keys()
+    said = set(
+        re.findall(
+            r'(?:expect\([^"]*?|Finding\()"(\w+)"|, "(\w+)"(?:,|\))',
+            (LESSONS / lesson / "test_lesson.py").read_text(encoding="utf-8"),
+        )
+    )
+    keys = {key for pair in said for key in pair if key}
+    assert own - common <= keys, "a sentence that nothing says"
+    tested = {
+        case.get("expects")
+        for case in toml(REPO / "tests" / "lessons" / f"{lesson}.toml")["wrong"].values()
+    }
+    assert own <= {*tested, next(iter(own))}, "a sentence that no wrong solution brings up"
+
+
+@pytest.mark.parametrize("lesson", ["workshop", *NAMES])
+def test_both_languages_have_the_same_sentences_with_the_same_gaps(lesson: str) -> None:
+    def gaps(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: gaps(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [gaps(one) for one in value]
+        return sorted(re.findall(r"{\w+}", value))
+
+    one, other = (texts(lesson, language) for language in LANGUAGES)
+    assert gaps(one) == gaps(other)
+    assert list(one.get("findings", {})) == list(other.get("findings", {}))
+
+
+@pytest.mark.parametrize("lesson", NAMES)
+def test_both_pages_have_the_same_headings_and_code(lesson: str) -> None:
+    def outline(name: str) -> tuple[list[str], list[str], list[str]]:
+        text = (LESSONS / lesson / name).read_text(encoding="utf-8")
+        blocks = re.findall(r"^```.*?^```", text, re.MULTILINE | re.DOTALL)
+        prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+        headings = re.findall(r"^#+", prose, re.MULTILINE)
+        return headings, blocks, sorted(re.findall(r"\]\((.*?)\)", prose))
+
+    assert outline("LESSON.md") == outline("LESSON.pt-BR.md")
+
+
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the project in which every exercise is solved."""
+    project = copy_template(tmp_path_factory.mktemp("solved")) / PROJECT_FOLDER
+    for name in NAMES:
+        shutil.copy(LESSONS / name / "solution.py", project / "lessons" / name / "exercise.py")
+    return project
+
+
+@pytest.mark.parametrize("lesson", NAMES)
+def test_the_commands_of_a_lesson_are_run_as_they_are_written(
+    lesson: str, solved: Path, workshop: Any, run: Run
+) -> None:
+    page = (LESSONS / lesson / "LESSON.md").read_text(encoding="utf-8")
+    number = str(int(lesson[:2]))
+    commands = [
+        shlex.split(line)
+        for block in re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    assert ["python", "main.py", "lessons", "check", number] in commands
+    for python, *arguments in commands:
+        assert python == "python", arguments
+        if arguments[1:3] == ["lessons", "check"]:
+            assert arguments[3:] == [number]  # the solution is checked above
+        elif arguments[1] not in SERVING:
+            finished = run(sys.executable, *arguments, cwd=solved)
+            assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_the_command_checks_all_lessons_or_one(run: Run, solved: Path) -> None:
+    shutil.copy(LESSONS / NAMES[0] / "exercise.py", solved / "lessons" / NAMES[0])
+    one = run(sys.executable, "main.py", "lessons", "check", "1", cwd=solved)
+    assert one.returncode == 1, one.stderr
+    title, first = texts(NAMES[0], "en")["title"], texts(NAMES[0], "en")["findings"]["no_task"]
+    assert one.stdout.splitlines()[-2:] == [
+        f"Not yet: 1 {title}.",
+        f"  {first.replace('{name}', 'load_data')}",
+    ]
+    shutil.copy(LESSONS / NAMES[0] / "solution.py", solved / "lessons" / NAMES[0] / "exercise.py")
+    command = ("main.py", "lessons", "check", "--language", "pt-BR")
+    every = run(sys.executable, *command, cwd=solved)
+    assert every.returncode == 0, every.stdout + every.stderr
+    assert every.stdout.splitlines() == [
+        f"Certo: {int(name[:2])} {texts(name, 'pt-BR')['title']}." for name in NAMES
+    ]
+    assert every.stderr == ""
+
+
+def test_plain_pytest_says_the_sentence_too(run: Run, solved: Path) -> None:
+    file = LESSONS / NAMES[0] / "exercise.py"
+    command = ("pytest", f"lessons/{NAMES[0]}", f"--exercise={file}")
+    finished = run(sys.executable, "-m", *command, cwd=solved)
+    assert finished.returncode == 1
+    assert texts(NAMES[0], "en")["findings"]["no_task"][8:30] in finished.stdout
+    assert "Traceback" not in finished.stdout
+    assert "test_lesson.py:" not in finished.stdout.replace("test_lesson.py::", "")

@@ -1,0 +1,1 @@
+"""The workshop: the lessons, and the engine that checks them."""

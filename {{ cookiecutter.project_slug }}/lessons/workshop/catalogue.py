@@ -1,0 +1,86 @@
+"""The lessons that there are, and their texts in two languages."""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows import ROOT, UserError
+
+FOLDER = ROOT / "lessons"
+LANGUAGES = ("en", "pt-BR")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A folder such as `01_tasks`, with all that belongs to one lesson."""
+
+    folder: Path
+
+    @property
+    def number(self) -> int:
+        """Its number, from 1."""
+        return int(self.folder.name[:2])
+
+    @property
+    def name(self) -> str:
+        """Its name, such as `01_tasks`."""
+        return self.folder.name
+
+    @property
+    def exercise(self) -> Path:
+        """The student's file."""
+        return self.folder / "exercise.py"
+
+    @property
+    def solution(self) -> Path:
+        """One file that passes the check."""
+        return self.folder / "solution.py"
+
+    def page(self, language: str) -> Path:
+        """Return the page to read."""
+        return self.folder / ("LESSON.md" if language == "en" else f"LESSON.{language}.md")
+
+    def texts(self, language: str) -> dict[str, Any]:
+        """Return `title`, `task`, `hints` and `findings`: sentences by their keys."""
+        return _read(self.folder / f"texts.{language}.toml")
+
+    def sentence(self, key: str, values: dict[str, Any], language: str) -> str:
+        """Return the sentence of a finding: the lesson's own, or the one for all lessons."""
+        findings = workshop_texts(language)["findings"] | self.texts(language)["findings"]
+        return fill(findings[key], {"lesson": self.name, "number": self.number} | values)
+
+
+def find_lessons() -> list[Lesson]:
+    """Return all lessons, in their order."""
+    return [Lesson(folder) for folder in sorted(FOLDER.glob("[0-9][0-9]_*")) if folder.is_dir()]
+
+
+def find_lesson(number: int) -> Lesson:
+    """Return a lesson by its number; raise `UserError` where there is none."""
+    lessons = {lesson.number: lesson for lesson in find_lessons()}
+    if number not in lessons:
+        known = ", ".join(map(str, lessons))
+        raise UserError(f"There is no lesson {number}; there are {known}.")
+    return lessons[number]
+
+
+def workshop_texts(language: str) -> dict[str, Any]:
+    """Return the sentences of the workshop itself, and the findings of all lessons."""
+    return _read(FOLDER / "workshop" / f"texts.{language}.toml")
+
+
+def chosen_language() -> str:
+    """Return the language that was chosen when the project was made."""
+    language = str(_read(FOLDER / "workshop" / "settings.toml").get("language"))
+    return language if language in LANGUAGES else "en"
+
+
+def fill(text: str, values: dict[str, Any]) -> str:
+    """Return a text with each `{name}` replaced by its value; any other brace stays."""
+    return re.sub(r"{(\w+)}", lambda found: str(values.get(found[1], found[0])), text)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,188 @@
+"""What a check has in its hands: the student's file, loaded and run, and what came of it."""
+
+import asyncio
+import importlib.util
+import inspect
+import random
+import runpy
+import string
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+
+import pandas as pd
+from prefect import Flow, Task, flow, tags
+
+from lessons.workshop.records import Run, find_runs, read_run
+
+
+class Finding(Exception):
+    """What is not right yet: the key of a sentence in texts.*.toml, and values for its gaps."""
+
+    def __init__(self, key: str, **values: Any) -> None:
+        """Keep the values as text: they are shown, and sent from process to process."""
+        super().__init__(key, values)
+        self.key = key
+        self.values = {name: str(value) for name, value in values.items()}
+
+
+def expect(condition: object, key: str, **values: Any) -> None:
+    """Go on where the condition is true; else end the check with the sentence `key`."""
+    if not condition:
+        raise Finding(key, **values)
+
+
+def a_word() -> str:
+    """Return a word that nobody can guess, as a value for a check."""
+    return "".join(random.choices(string.ascii_lowercase, k=8))  # noqa: S311
+
+
+def a_table(rows: int = 0) -> pd.DataFrame:
+    """Return flowers that nobody has measured, in the columns of data/raw/iris.csv.
+
+    Each of three classes with names that nobody can guess has `rows` / 3 rows (by default a
+    number of its own for each call, from 12 to 40); no two rows are the same.
+    """
+    each = rows // 3 or random.randint(12, 40)  # noqa: S311
+    columns = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+    numbers = random.sample(range(100, 9000), 3 * each * 4)
+    measured = [[n / 1000 for n in numbers[i : i + 4]] for i in range(0, len(numbers), 4)]
+    species = [a_word() for _ in range(3)] * each
+    return pd.DataFrame(measured, columns=columns).assign(species=species)
+
+
+class Exercise:
+    """The student's file, in a copy of the project that is the current folder and has no outputs.
+
+    Whatever goes wrong in the student's code ends the check with a `Finding` that names the line.
+    """
+
+    def __init__(self, file: Path, folder: Path) -> None:
+        """Load the file; `folder` is the copy of the project that it lies in."""
+        self.file = file
+        self.folder = folder
+        with self._student_at_work():
+            self.module = self._load()
+
+    def get(self, name: str) -> Any:
+        """Return what the student's file calls `name`; else the finding is `missing`."""
+        expect(hasattr(self.module, name), "missing", name=name)
+        return getattr(self.module, name)
+
+    def task(self, name: str) -> "Task[..., Any]":
+        """Return a task by its variable's name; else the finding is `missing` or `no_task`."""
+        found = self.get(name)
+        expect(isinstance(found, Task), "no_task", name=name)
+        return found
+
+    def flow(self, name: str) -> "Flow[..., Any]":
+        """Return a flow by its variable's name; else the finding is `missing` or `no_flow`."""
+        found = self.get(name)
+        expect(isinstance(found, Flow), "no_flow", name=name)
+        return found
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return what a function, task or flow of the student's returns."""
+        with self._student_at_work():
+            return _finished(function(*args, **kwargs))
+
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Run:
+        """Run a flow, and return what is recorded of it; one that fails ends the check.
+
+        A task or a plain function is run within a flow made for it.
+        """
+        run = self.try_run(function, *args, **kwargs)
+        if run.error is not None:
+            raise self.finding(run.error)
+        return run
+
+    def try_run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Run:
+        """Run a flow as `run` does, and return what is recorded of it also where it fails."""
+        flow_to_run: Any = function
+        if not isinstance(function, Flow):
+
+            @flow(name=f"check-{getattr(function, '__name__', 'task')}")
+            def flow_to_run() -> Any:
+                return function(*args, **kwargs)
+
+            arguments: tuple[Any, ...] = ()
+            parameters: dict[str, Any] = {}
+        else:
+            arguments, parameters = args, kwargs
+        with self._student_at_work():
+            state = _finished(flow_to_run(*arguments, **parameters, return_state=True))
+        result = _finished(state.result(raise_on_failure=False))
+        return read_run(state.state_details.flow_run_id, result)
+
+    def runs_of(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Run]:
+        """Call a function of the student's; return the flow runs that were started by that."""
+        mark = uuid4().hex
+        with tags(mark):
+            self.call(function, *args, **kwargs)
+        runs = find_runs(tags={"all_": [mark]})
+        return [run for run in runs if run.record.parent_task_run_id is None]
+
+    def run_script(self) -> list[Run]:
+        """Run the file as `python exercise.py` does; return the flow runs of that."""
+        return self.runs_of(runpy.run_path, str(self.file), run_name="__main__")
+
+    def files(self, pattern: str = "**/*") -> list[str]:
+        """Return the files in the copy of the project that fit a pattern, such as `models/*`."""
+        found = (path for path in self.folder.glob(pattern) if path.is_file())
+        return sorted(path.relative_to(self.folder).as_posix() for path in found)
+
+    def finding(self, error: BaseException) -> Finding:
+        """Return what is to be said of an error in the student's code."""
+        if isinstance(error, SyntaxError):
+            return Finding("syntax", line=error.lineno or 1, message=error.msg)
+        if isinstance(error, ModuleNotFoundError):
+            return Finding("no_module", module=error.name)
+        line = self._line(error)
+        if isinstance(error, SystemExit):
+            return Finding("exits", line=line)
+        message = next(iter(str(error).strip().splitlines()), "")
+        text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+        return (
+            Finding("raised_at", line=line, error=text) if line else Finding("raised", error=text)
+        )
+
+    def _load(self) -> ModuleType:
+        sys.modules.pop("exercise", None)
+        spec = importlib.util.spec_from_file_location("exercise", self.file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["exercise"] = module
+        spec.loader.exec_module(module)
+        return module
+
+    @contextmanager
+    def _student_at_work(self) -> Iterator[None]:
+        try:
+            yield
+        except Finding:
+            raise
+        except BaseException as error:
+            raise self.finding(error) from error
+
+    def _line(self, error: BaseException) -> int | None:
+        """Return the last line of the student's file that an error came through."""
+        line, traceback = None, error.__traceback__
+        while traceback:
+            if traceback.tb_frame.f_code.co_filename == str(self.file):
+                line = traceback.tb_lineno
+            traceback = traceback.tb_next
+        return line
+
+
+def _finished(value: Any) -> Any:
+    """Return a value; where a student wrote `async def`, what comes of it."""
+
+    async def wait() -> Any:
+        return await value
+
+    return asyncio.run(wait()) if inspect.isawaitable(value) else value

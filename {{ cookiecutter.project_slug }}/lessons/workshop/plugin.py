@@ -1,0 +1,89 @@
+"""What the checks share: the student's file as `exercise`, and sentences in place of tracebacks."""
+
+import os
+import shutil
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import ROOT
+from flows.server import wait_until_ready
+from lessons.workshop.catalogue import Lesson, chosen_language
+
+# The workshop's own process has a server; `pytest lessons/01_tasks` starts one.
+SERVER = None
+if "LESSONS_JUDGE" not in os.environ:
+    from lessons.workshop.server import start_server
+
+    SERVER = start_server()
+
+COPIED = ("data/raw", "prefect.toml", "params.json")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let another file take the place of exercise.py."""
+    parser.addoption("--exercise", type=Path, help="file to check in the place of exercise.py")
+
+
+@pytest.fixture
+def exercise(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    """The student's file, loaded in a fresh copy of the project: a `workshop.exercise.Exercise`."""
+    if SERVER:
+        wait_until_ready(SERVER)
+    from prefect.settings import (
+        PREFECT_API_TLS_INSECURE_SKIP_VERIFY,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_LOCAL_STORAGE_PATH,
+        temporary_settings,
+    )
+
+    from lessons.workshop.exercise import Exercise, Finding
+
+    lesson = request.path.parent
+    given = request.config.getoption("exercise") or lesson / "exercise.py"
+    if not given.exists():
+        raise Finding("no_file")
+    root = tmp_path / "project"
+    for name in (*COPIED, lesson.relative_to(ROOT)):
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
+    file = root / lesson.relative_to(ROOT) / "exercise.py"
+    shutil.copy(given, file)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "argv", [str(file)])
+    changed = {
+        PREFECT_LOCAL_STORAGE_PATH: tmp_path / "storage",
+        # At its end, a flow run waits up to a second for its heartbeat; nobody listens to it here.
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        # Reading all certificates takes a tenth of a second for each client; ours use plain HTTP.
+        PREFECT_API_TLS_INSECURE_SKIP_VERIFY: True,
+    }
+    with temporary_settings(changed):
+        yield Exercise(file, root)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say a finding in a sentence; the report also keeps its key and its values."""
+    from lessons.workshop.exercise import Finding
+
+    report = yield
+    if call.excinfo is None:
+        return report
+    error = call.excinfo.value
+    if isinstance(error, Finding):
+        key, values = error.key, error.values
+        report.longrepr = Lesson(item.path.parent).sentence(key, values, chosen_language())
+    else:  # the check itself is at a loss: whoever wrote it gets the traceback
+        key, values = "check_failed", {"error": f"{type(error).__name__}: {error}"}
+    vars(report)["finding"] = {"key": key, "values": values}
+    return report
