@@ -18,6 +18,7 @@ import pandas as pd
 from prefect import Flow, Task, flow, tags
 
 from lessons.workshop.records import Run, find_runs, read_run
+from lessons.workshop.serving import Serving, serving
 
 
 class Finding(Exception):
@@ -97,7 +98,7 @@ class Exercise:
         """
         run = self.try_run(function, *args, **kwargs)
         if run.error is not None:
-            raise self.finding(run.error)
+            raise finding_of(run.error, self.file)
         return run
 
     def try_run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Run:
@@ -135,20 +136,19 @@ class Exercise:
         found = (path for path in self.folder.glob(pattern) if path.is_file())
         return sorted(path.relative_to(self.folder).as_posix() for path in found)
 
-    def finding(self, error: BaseException) -> Finding:
-        """Return what is to be said of an error in the student's code."""
-        if isinstance(error, SyntaxError):
-            return Finding("syntax", line=error.lineno or 1, message=error.msg)
-        if isinstance(error, ModuleNotFoundError):
-            return Finding("no_module", module=error.name)
-        line = self._line(error)
-        if isinstance(error, SystemExit):
-            return Finding("exits", line=line)
-        message = next(iter(str(error).strip().splitlines()), "")
-        text = f"{type(error).__name__}: {message}" if message else type(error).__name__
-        return (
-            Finding("raised_at", line=line, error=text) if line else Finding("raised", error=text)
-        )
+    @contextmanager
+    def serving(self) -> Iterator[Serving]:
+        """Run the file as `python exercise.py` does, until the block ends; give what it serves.
+
+        `.deployments` are known to the server then, and `.run(deployment, **parameters)` starts a
+        run of one and waits for its end. The finding is `serves_nothing` where there are none.
+        """
+        with serving(self.file) as served:
+            if isinstance(served, dict):
+                raise Finding(served["key"], **served["values"])
+            if served is None:
+                raise Finding("serves_nothing")
+            yield served
 
     def _load(self) -> ModuleType:
         sys.modules.pop("exercise", None)
@@ -167,16 +167,31 @@ class Exercise:
         except Finding:
             raise
         except BaseException as error:
-            raise self.finding(error) from error
+            raise finding_of(error, self.file) from error
 
-    def _line(self, error: BaseException) -> int | None:
-        """Return the last line of the student's file that an error came through."""
-        line, traceback = None, error.__traceback__
-        while traceback:
-            if traceback.tb_frame.f_code.co_filename == str(self.file):
-                line = traceback.tb_lineno
-            traceback = traceback.tb_next
-        return line
+
+def finding_of(error: BaseException, file: Path) -> Finding:
+    """Return what is to be said of an error in the student's code."""
+    if isinstance(error, SyntaxError):
+        return Finding("syntax", line=error.lineno or 1, message=error.msg)
+    if isinstance(error, ModuleNotFoundError):
+        return Finding("no_module", module=error.name)
+    line = _last_line(error, file)
+    if isinstance(error, SystemExit):
+        return Finding("exits", line=line)
+    message = next(iter(str(error).strip().splitlines()), "")
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return Finding("raised_at", line=line, error=text) if line else Finding("raised", error=text)
+
+
+def _last_line(error: BaseException, file: Path) -> int | None:
+    """Return the last line of the student's file that an error came through."""
+    line, traceback = None, error.__traceback__
+    while traceback:
+        if traceback.tb_frame.f_code.co_filename == str(file):
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
 
 
 def _finished(value: Any) -> Any:

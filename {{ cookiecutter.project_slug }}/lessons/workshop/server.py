@@ -28,6 +28,6 @@ def start_server() -> Server:
     os.chdir(ROOT)  # Prefect reads prefect.toml from the current folder
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         server = start()  # what it prints is said by the workshop, in the student's language
-    os.environ["PREFECT_API_URL"] = server.api_url
+    os.environ["PREFECT_API_URL"] = str(server.api_url)
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
     return server
