@@ -1,0 +1,50 @@
+"""Lesson 2: four tasks that no flow connects yet."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from sklearn.model_selection import train_test_split
+
+IRIS = Path(__file__).resolve().parents[2] / "data" / "raw" / "iris.csv"
+
+
+@task
+def load_data(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path)
+
+
+@task
+def get_classes(data: pd.DataFrame, target_col: str) -> list[str]:
+    return sorted(data[target_col].unique())
+
+
+@task
+def encode_categorical_columns(data: pd.DataFrame, target_col: str) -> pd.DataFrame:
+    labels = pd.get_dummies(data[target_col], dtype="int8")
+    return data.drop(columns=target_col).join(labels)
+
+
+@task
+def split_data(data: pd.DataFrame, test_data_ratio: float, classes: list[str]) -> dict[str, Any]:
+    train, test = train_test_split(data, test_size=test_data_ratio, random_state=42)
+    return {
+        "train_x": train.drop(columns=classes),
+        "train_y": train[classes],
+        "test_x": test.drop(columns=classes),
+        "test_y": test[classes],
+    }
+
+
+# TODO 1
+def data_engineer() -> Any:
+    target_col, test_data_ratio = "species", 0.2
+    data = load_data(IRIS)
+    print(len(data), "rows,", target_col, test_data_ratio)
+    # TODO 2
+
+
+if __name__ == "__main__":
+    # TODO 3
+    print("Nothing has been run.")
