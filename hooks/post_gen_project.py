@@ -52,6 +52,8 @@ def main() -> None:
     keep_licence(project, answers["license"])
     if answers["lessons"] == "no":
         remove_lessons(project)
+    else:
+        keep_exercises(project)
 
     if is_update_by_cruft(project, answers):
         return
@@ -110,6 +112,14 @@ def remove_lessons(project: Path) -> None:
         path = project / name
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(line for line in lines if b"lessons" not in line))
+
+
+def keep_exercises(project: Path) -> None:
+    """Keep a copy of each exercise, for `python main.py lessons reset`."""
+    originals = project / "lessons" / "workshop" / "originals"
+    originals.mkdir(exist_ok=True)
+    for exercise in (project / "lessons").glob("[0-9][0-9]_*/exercise.py"):
+        shutil.copyfile(exercise, originals / f"{exercise.parent.name}.py")
 
 
 def is_update_by_cruft(project: Path, answers: dict[str, Any]) -> bool:

@@ -38,6 +38,15 @@ class Lesson:
         """One file that passes the check."""
         return self.folder / "solution.py"
 
+    @property
+    def original(self) -> Path:
+        """The exercise as it came with the project, put there by the template's hook."""
+        return FOLDER / "workshop" / "originals" / f"{self.name}.py"
+
+    def heading(self, language: str) -> str:
+        """Return its number and its title."""
+        return f"{self.number} {self.texts(language)['title']}"
+
     def page(self, language: str) -> Path:
         """Return the page to read."""
         return self.folder / ("LESSON.md" if language == "en" else f"LESSON.{language}.md")
@@ -57,12 +66,12 @@ def find_lessons() -> list[Lesson]:
     return [Lesson(folder) for folder in sorted(FOLDER.glob("[0-9][0-9]_*")) if folder.is_dir()]
 
 
-def find_lesson(number: int) -> Lesson:
+def find_lesson(number: int, language: str) -> Lesson:
     """Return a lesson by its number; raise `UserError` where there is none."""
     lessons = {lesson.number: lesson for lesson in find_lessons()}
     if number not in lessons:
-        known = ", ".join(map(str, lessons))
-        raise UserError(f"There is no lesson {number}; there are {known}.")
+        values = {"number": number, "known": ", ".join(map(str, lessons))}
+        raise UserError(fill(workshop_texts(language)["no_lesson"], values))
     return lessons[number]
 
 

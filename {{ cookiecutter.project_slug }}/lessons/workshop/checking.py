@@ -93,7 +93,11 @@ class Judge:
             print(order, file=self._process.stdin, flush=True)
         return self._process.stdout.readline()
 
-    def stop(self) -> None:
-        """End the process, whatever it is doing."""
+    def kill(self) -> None:
+        """Let the process end, whatever it is doing; a check that runs comes back at once."""
         self._process.kill()
+
+    def stop(self) -> None:
+        """End the process, and wait until it has."""
+        self.kill()
         self._process.communicate()

@@ -3,21 +3,76 @@
 import os
 import runpy
 import sys
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from flows.server import use_server, wait_until_ready
 from lessons.workshop import catalogue
 from lessons.workshop.catalogue import Lesson, fill, find_lesson, find_lessons
+from lessons.workshop.checking import Outcome
 
+if TYPE_CHECKING:
+    from lessons.workshop.checker import Checks
+
+# What is slow to import, is imported where it is used: `--help` answers at once.
 Language = Annotated[Literal["en", "pt-BR"] | None, Parameter(help="Language of the sentences.")]
+Class = Annotated[
+    str | None,
+    Parameter("--class", help="Address of the teacher's Prefect server, to report checks to."),
+]
+Name = Annotated[str | None, Parameter(help="Your name in the class, with --class.")]
 
 app = App(name="lessons", help="Learn Prefect in lessons that check themselves.")
 
 
+@app.default
+def watch(
+    *,
+    once: Annotated[bool, Parameter(negative="")] = False,
+    language: Language = None,
+    class_: Class = None,
+    name: Name = None,
+) -> None:
+    """Open the workshop: each time an exercise is saved, say what is not right in it yet.
+
+    Parameters
+    ----------
+    once
+        Look at the lessons once, and print where you are.
+    """
+    from rich.console import Console
+
+    from lessons.workshop.terminal import Terminal
+
+    chosen = _language(language)
+    console = Console(highlight=False)
+    with _checks(chosen, class_, name) as checks:
+        if once or not (
+            sys.stdin.isatty() and console.is_terminal and not console.is_dumb_terminal
+        ):
+            _show_once(checks, chosen)
+            return
+        from lessons.workshop.checker import Checker
+
+        checker = Checker(checks)
+        checker.start()
+        try:
+            Terminal(find_lessons(), chosen, checker, console).watch()
+        finally:
+            checker.stop()
+
+
 @app.command
-def check(number: int | None = None, *, language: Language = None) -> None:
+def check(
+    number: int | None = None,
+    *,
+    language: Language = None,
+    class_: Class = None,
+    name: Name = None,
+) -> None:
     """Check the exercise of one lesson, or of all, and say the first thing that is not right yet.
 
     Parameters
@@ -25,58 +80,115 @@ def check(number: int | None = None, *, language: Language = None) -> None:
     number
         Number of the lesson; all where it is left out.
     """
-    lessons = [find_lesson(number)] if number else find_lessons()
-    chosen = language or catalogue.chosen_language()
+    chosen = _language(language)
+    lessons = [find_lesson(number, chosen)] if number is not None else find_lessons()
     texts = catalogue.workshop_texts(chosen)
-    from lessons.workshop.checking import Judge
-    from lessons.workshop.server import HOME, start_server
-
-    if not (HOME / "prefect.db").exists():
-        print(texts["server"], flush=True)
-    server = start_server()
     still_open = 0
-    judge = Judge()
-    try:
+    with _checks(chosen, class_, name) as checks:
         for lesson in lessons:
-            wait_until_ready(server)
-            outcome = judge.check(lesson)
-            judge.stop()
-            if lesson != lessons[-1]:
-                judge = Judge()
+            outcome = checks.check(lesson)
+            assert outcome is not None  # nothing interrupts it here
             heading = texts["right" if outcome.passed else "open"]
-            print(fill(heading, {"title": _title(lesson, chosen)}), flush=True)
+            print(fill(heading, {"title": lesson.heading(chosen)}), flush=True)
             if outcome.key:
                 still_open += 1
                 print(f"  {lesson.sentence(outcome.key, outcome.values, chosen)}", flush=True)
-    finally:
-        judge.stop()
     if still_open:
         sys.exit(1)
 
 
 @app.command(name="list")
 def list_lessons(*, language: Language = None) -> None:
-    """List the lessons."""
-    chosen = language or catalogue.chosen_language()
+    """List the lessons, and which of them are solved."""
+    from lessons.workshop import screen
+
     for lesson in find_lessons():
-        print(_title(lesson, chosen))
+        print(screen.line_of(lesson, _language(language)).plain.strip())
 
 
 @app.command
-def hint(number: int, *, language: Language = None) -> None:
+def hint(number: int, many: int = 1, *, language: Language = None) -> None:
     """Say what helps with a lesson.
 
     Parameters
     ----------
     number
         Number of the lesson.
+    many
+        How many hints; each one says more.
     """
-    for text in find_lesson(number).texts(language or catalogue.chosen_language())["hints"]:
-        print(text)
+    chosen = _language(language)
+    hints = find_lesson(number, chosen).texts(chosen)["hints"]
+    template = catalogue.workshop_texts(chosen)["hint"]
+    for place, text in enumerate(hints[: max(many, 1)], start=1):
+        print(fill(template, {"number": place, "all": len(hints), "hint": text}))
 
 
 @app.command
-def run(number: int) -> None:
+def solve(
+    number: int,
+    *,
+    write: Annotated[bool, Parameter(negative="")] = False,
+    language: Language = None,
+) -> None:
+    """Show the solution of a lesson.
+
+    Parameters
+    ----------
+    number
+        Number of the lesson.
+    write
+        Make it the exercise; your own file is kept beside it.
+    """
+    lesson = find_lesson(number, _language(language))
+    if not write:
+        print(lesson.solution.read_text(encoding="utf-8"), end="")
+        return
+    from lessons.workshop.progress import put_in_place
+
+    print(put_in_place(lesson, lesson.solution, _language(language)))
+
+
+@app.command
+def reset(number: int, *, language: Language = None) -> None:
+    """Put an exercise back as it was; your own file is kept beside it.
+
+    Parameters
+    ----------
+    number
+        Number of the lesson.
+    """
+    from lessons.workshop.progress import put_in_place
+
+    lesson = find_lesson(number, _language(language))
+    print(put_in_place(lesson, lesson.original, _language(language)))
+
+
+@app.command
+def report(*, language: Language = None) -> None:
+    """Write what was solved when to reports/lessons.md, and print it."""
+    from lessons.workshop.reports import write_report
+
+    print(write_report(_language(language)))
+
+
+@app.command(name="class")
+def show_class(server: str | None = None, *, language: Language = None) -> None:
+    """Show who has solved what, and write it to reports/class.csv.
+
+    Parameters
+    ----------
+    server
+        Address of the API of the class's Prefect server; PREFECT_API_URL where it is left out,
+        else a server on this machine.
+    """
+    from lessons.workshop.reports import write_class
+
+    print(write_class(server, _language(language)))
+
+
+@app.command
+def run(number: int, *, language: Language = None) -> None:
     """Run the exercise of a lesson; an open dashboard (`python main.py ui`) shows the run.
 
     Parameters
@@ -84,12 +196,63 @@ def run(number: int) -> None:
     number
         Number of the lesson.
     """
-    lesson = find_lesson(number)
+    lesson = find_lesson(number, _language(language))
     # A task may be called outside a flow, and its log then belongs to no run.
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     wait_until_ready(use_server())
     runpy.run_path(str(lesson.exercise), run_name="__main__")
 
 
-def _title(lesson: Lesson, language: str) -> str:
-    return f"{lesson.number} {lesson.texts(language)['title']}"
+def _language(chosen: str | None) -> str:
+    return chosen or catalogue.chosen_language()
+
+
+@contextmanager
+def _checks(language: str, class_: str | None, name: str | None) -> "Iterator[Checks]":
+    """Give what checks exercises, and where there is a class tells it each outcome."""
+    from lessons.workshop.checker import Checks
+    from lessons.workshop.server import start_server
+
+    texts = catalogue.workshop_texts(language)
+    reporter = None
+    if class_ is not None or name is not None:
+        from lessons.workshop.classroom import Reporter, client_for, student_name
+
+        # Asked before the server starts: that takes Prefect's settings out of the environment.
+        client = client_for(class_ or "", os.environ.get("PREFECT_API_AUTH_STRING"), texts)
+        reporter = Reporter(client, student_name(name, texts))
+
+    def tell(lesson: Lesson, outcome: Outcome) -> None:
+        if reporter:
+            reporter.report(lesson, outcome)
+
+    server = start_server()
+    if sys.stdout.isatty():
+        print(texts["server"], flush=True)
+    checks = Checks(server, tell)
+    try:
+        yield checks
+    finally:
+        checks.stop()
+        if reporter and (left := reporter.stop()):
+            print(fill(texts["kept_reports"], {"number": left}))
+
+
+def _show_once(checks: "Checks", language: str) -> None:
+    """Check what is not known yet, print the first lesson that is open, and exit with 1 for it."""
+    from lessons.workshop import progress, screen
+    from lessons.workshop.terminal import find_unknown, first_open
+
+    lessons = find_lessons()
+    while unknown := find_unknown(lessons):
+        checks.check(unknown)
+    current = first_open(lessons)
+    if progress.outcome_of(current) is None:
+        checks.check(current)
+    solved = sum(map(progress.is_solved, lessons))
+    values = {"solved": solved, "all": len(lessons)}
+    print(fill(catalogue.workshop_texts(language)["progress"], values))
+    for part in screen.lesson_parts(current, progress.outcome_of(current), 0, "", language):
+        print(part.content.plain)
+    if solved < len(lessons):
+        sys.exit(1)

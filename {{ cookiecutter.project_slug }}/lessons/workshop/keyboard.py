@@ -1,0 +1,57 @@
+"""Single keys, as they are pressed, on Windows and elsewhere."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+WAIT_SECONDS = 0.1  # how often the terminal looks at the clock, the files and its size
+
+if sys.platform == "win32":
+    import msvcrt
+
+    @contextmanager
+    def single_keys() -> Iterator[None]:
+        """Give keys without Enter while the block lasts."""
+        yield
+
+    def pressed() -> str:
+        """Return the key that was pressed, after a short while an empty text."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < deadline:
+            if msvcrt.kbhit():
+                key = msvcrt.getwch()
+                if key in "\0\xe0":  # an arrow or a function key, which comes as two
+                    msvcrt.getwch()
+                    return ""
+                return key.lower()
+            time.sleep(0.02)
+        return ""
+
+else:
+    import select
+    import termios
+    import tty
+
+    @contextmanager
+    def single_keys() -> Iterator[None]:
+        """Give keys without Enter, and without showing them, while the block lasts."""
+        before = termios.tcgetattr(sys.stdin)
+        tty.setcbreak(sys.stdin)
+        try:
+            yield
+        finally:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+    def pressed() -> str:
+        """Return the key that was pressed, after a short while an empty text.
+
+        An arrow or a function key comes as several characters, and is no key here.
+        """
+        if not select.select([sys.stdin], [], [], WAIT_SECONDS)[0]:
+            return ""
+        typed = os.read(sys.stdin.fileno(), 64).decode(errors="replace")
+        if not typed:  # the terminal is gone
+            return "q"
+        return "" if typed.startswith("\x1b") else typed[0].lower()

@@ -1,0 +1,112 @@
+"""What the last check of each exercise said: kept until the exercise changes.
+
+Nothing here is told apart from the checks: an outcome counts only for the very text that was
+checked, so whoever edits, resets or deletes an exercise has to pass its check again.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flows import ROOT, UserError
+from lessons.workshop import server
+from lessons.workshop.catalogue import Lesson, fill, workshop_texts
+from lessons.workshop.checking import Outcome
+
+
+def fingerprint(lesson: Lesson) -> str:
+    """Return a text that is another one when the exercise or its check has changed."""
+    digest = hashlib.sha256()
+    for path in (lesson.exercise, lesson.folder / "test_lesson.py"):
+        with contextlib.suppress(OSError):
+            digest.update(path.read_bytes())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def outcome_of(lesson: Lesson) -> Outcome | None:
+    """Return what the check has said of the exercise as it is now; None where it was not asked."""
+    kept = _read().get(lesson.name, {})
+    if kept.get("fingerprint") != fingerprint(lesson):
+        return None
+    return Outcome(kept["key"], kept["values"])
+
+
+def is_solved(lesson: Lesson) -> bool:
+    """Tell whether the exercise as it is now has passed its check."""
+    outcome = outcome_of(lesson)
+    return outcome is not None and outcome.passed
+
+
+def solved_at(lesson: Lesson) -> datetime | None:
+    """Return when a check of a solved lesson was passed for the first time, in UTC."""
+    when = _read().get(lesson.name, {}).get("solved_at")
+    return datetime.fromisoformat(when) if when and is_solved(lesson) else None
+
+
+def keep(lesson: Lesson, checked: str, outcome: Outcome) -> None:
+    """Keep an outcome for the text with the fingerprint `checked`."""
+    everything = _read()
+    first = everything.get(lesson.name, {}).get("solved_at")
+    if outcome.passed and not first:
+        first = datetime.now(UTC).isoformat(timespec="seconds")
+    everything[lesson.name] = {
+        "fingerprint": checked,
+        "key": outcome.key,
+        "values": outcome.values,
+        "solved_at": first,
+    }
+    _place().parent.mkdir(parents=True, exist_ok=True)
+    aside = _place().with_suffix(f".{os.getpid()}")
+    aside.write_text(json.dumps(everything, indent=2), encoding="utf-8")
+    aside.replace(_place())
+
+
+def is_as_delivered(lesson: Lesson) -> bool:
+    """Tell whether nobody has changed the exercise yet: then its check need not be asked."""
+    try:
+        return lesson.original.read_bytes() == lesson.exercise.read_bytes()
+    except OSError:
+        return False
+
+
+def put_in_place(lesson: Lesson, source: Path, language: str) -> str:
+    """Make a copy of `source` the exercise; say where the student's own file is kept now.
+
+    Raises `UserError` where there is no `source`.
+    """
+    texts = workshop_texts(language)
+    if not source.exists():
+        raise UserError(fill(texts["no_original"], {"file": source.relative_to(ROOT)}))
+    if not lesson.exercise.exists() or lesson.exercise.read_bytes() == source.read_bytes():
+        shutil.copyfile(source, lesson.exercise)
+        return str(texts["put_back"])
+    kept = next(path for path in _names_to_keep(lesson) if not path.exists())
+    lesson.exercise.replace(kept)
+    shutil.copyfile(source, lesson.exercise)
+    return fill(texts["kept"], {"file": kept.relative_to(ROOT)})
+
+
+def _names_to_keep(lesson: Lesson) -> Iterator[Path]:
+    number = 1
+    while True:
+        yield lesson.folder / f"exercise.{number}.bak"
+        number += 1
+
+
+def _place() -> Path:
+    return server.HOME / "progress.json"
+
+
+def _read() -> dict[str, Any]:
+    try:
+        found = json.loads(_place().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

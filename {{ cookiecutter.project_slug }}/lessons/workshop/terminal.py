@@ -1,0 +1,126 @@
+"""The workshop in the terminal: checks an exercise each time it is saved, and answers keys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.text import Text
+
+from flows import UserError
+from lessons.workshop import progress, screen
+from lessons.workshop.catalogue import Lesson, workshop_texts
+from lessons.workshop.checker import Checker
+from lessons.workshop.keyboard import pressed, single_keys
+
+
+@dataclass
+class Terminal:
+    """What a student sees, and what the keys have made of it."""
+
+    lessons: Sequence[Lesson]
+    language: str
+    checker: Checker
+    console: Console
+    current: Lesson = field(init=False)
+    hints: dict[str, int] = field(default_factory=dict)
+    note: str = ""
+    asked: str = ""  # the key that is to be pressed a second time
+    shows: str = "lesson"  # or "list" or "solution"
+
+    def __post_init__(self) -> None:
+        """Begin with the first lesson that is not solved."""
+        self.texts = workshop_texts(self.language)
+        self.current = first_open(self.lessons)
+
+    def watch(self) -> None:
+        """Show, check and answer keys until `q`; raise what makes checks impossible."""
+        seen: tuple[object, ...] | None = None
+        with single_keys():
+            while True:
+                self._look_for_work()
+                if self.checker.error:
+                    raise self.checker.error
+                now = (progress.fingerprint(self.current), self.checker.done, self.console.size)
+                if seen and now[0] != seen[0]:
+                    self.note = self.asked = ""  # it was about a text that was changed since
+                if seen is None or (now != seen and self.shows != "solution"):
+                    self._show()
+                seen = now
+                key = pressed()
+                if key == "q":
+                    return
+                if key:
+                    self._answer(key)
+                    seen = None
+
+    def _look_for_work(self) -> None:
+        """Let the current exercise be checked, and when that is known any other that was begun."""
+        if progress.outcome_of(self.current) is None:
+            self.checker.want(self.current)
+        elif self.checker.is_idle and (lesson := find_unknown(self.lessons)):
+            self.checker.want(lesson)
+
+    def _answer(self, key: str) -> None:
+        twice, self.asked, self.note = self.asked == key, "", ""
+        place = self.lessons.index(self.current)
+        if self.shows == "solution" or (self.shows == "list" and key == "l"):
+            self.shows = "lesson"
+        elif key in "np":
+            place += 1 if key == "n" else -1
+            self.current = self.lessons[max(0, min(place, len(self.lessons) - 1))]
+        elif key == "l":
+            self.shows = "list"
+        elif self.shows == "list":
+            self.shows = "lesson"
+        elif key == "h":
+            asked = self.hints.get(self.current.name, 0) + 1
+            self.hints[self.current.name] = asked
+            if asked > len(self.current.texts(self.language)["hints"]):
+                self.note = self.texts["no_more_hints"]
+        elif key in "sr" and not twice:
+            self.asked, self.note = key, self.texts[f"ask_{key}"]
+        elif key == "s":
+            self.shows = "solution"
+        elif key == "r":
+            try:
+                self.note = progress.put_in_place(
+                    self.current, self.current.original, self.language
+                )
+            except UserError as error:
+                self.note = str(error)
+
+    def _show(self) -> None:
+        if self.shows == "solution":
+            screen.clear(self.console)
+            text = self.current.solution.read_text(encoding="utf-8")
+            self.console.print(Syntax(text, "python", theme="ansi_dark", word_wrap=True))
+            self.console.print(self.texts["any_key"], style="bold")
+            return
+        keys = self.texts["keys"]
+        if self.shows == "list":
+            lines = len(Text(keys).wrap(self.console, self.console.width))
+            room = self.console.height - 2 - lines
+            parts = screen.list_parts(self.lessons, self.current, self.language, room)
+        else:
+            hints = self.hints.get(self.current.name, 0)
+            outcome = progress.outcome_of(self.current)
+            parts = screen.lesson_parts(self.current, outcome, hints, self.note, self.language)
+        screen.show(self.console, self.lessons, parts, keys)
+
+
+def first_open(lessons: Sequence[Lesson]) -> Lesson:
+    """Return the first lesson that is not solved; the last one where all are."""
+    return next((lesson for lesson in lessons if not progress.is_solved(lesson)), lessons[-1])
+
+
+def find_unknown(lessons: Sequence[Lesson]) -> Lesson | None:
+    """Return a lesson that was begun and whose check was not asked since, or None."""
+    return next(
+        (
+            lesson
+            for lesson in lessons
+            if progress.outcome_of(lesson) is None and not progress.is_as_delivered(lesson)
+        ),
+        None,
+    )
