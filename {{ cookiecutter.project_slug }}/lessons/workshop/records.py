@@ -9,7 +9,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, LogFilter
-from prefect.client.schemas.objects import FlowRun, TaskRun, TaskRunResult
+from prefect.client.schemas.objects import FlowRun, Log, TaskRun, TaskRunResult
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 from prefect.logging.handlers import APILogHandler
 
@@ -78,14 +78,20 @@ class Run:
     @cached_property
     def logs(self) -> list[str]:
         """The messages in its log and in those of its tasks, in their order."""
+        return [log.message for log in self.log_records]
+
+    @cached_property
+    def log_records(self) -> list[Log]:
+        """The same with their `level` (as in `logging`), `task_run_id` and `timestamp`."""
         APILogHandler().flush()
         wanted = LogFilter.model_validate({"flow_run_id": {"any_": [self.id]}})
         with get_client(sync_client=True) as client:
-            return [log.message for log in client.read_logs(wanted, sort=LogSort.TIMESTAMP_ASC)]
+            return client.read_logs(wanted, sort=LogSort.TIMESTAMP_ASC)
 
     @cached_property
     def subflows(self) -> "list[Run]":
         """The flow runs that it has started, in the order in which they started."""
+        _task_runs(self.id)  # a flow that a task has called is found through the task's record
         return find_runs(parent_flow_run_id={"any_": [self.id]})
 
 
