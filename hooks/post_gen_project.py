@@ -24,6 +24,7 @@ LICENCES = ["MIT", "BSD-3-Clause", "Apache-2.0"]
 LESSON_FILES = ["exercise.py", "solution.py", "test_lesson.py"]
 LESSON_FILES += ["LESSON.md", "LESSON.pt-BR.md", "texts.en.toml", "texts.pt-BR.toml"]
 WORKSHOP_FILES = ["__init__.py", "conftest.py", "pytest.ini", "workshop/*.py", "workshop/*.toml"]
+ORIGINALS = "workshop/originals"  # the exercises as they were delivered
 FILES_WITH_LESSONS = ["main.py", "pyproject.toml"]  # each line there that has the word
 COMMIT_MESSAGE = "Generate the project"
 
@@ -102,10 +103,11 @@ def keep_licence(project: Path, licence: str) -> None:
 def remove_lessons(project: Path) -> None:
     """Leave no file of the workshop, and no line which speaks of it."""
     folder = project / "lessons"
-    for pattern in (*WORKSHOP_FILES, *(f"[0-9][0-9]_*/{name}" for name in LESSON_FILES)):
+    patterns = [*WORKSHOP_FILES, f"{ORIGINALS}/*.txt"]
+    for pattern in (*patterns, *(f"[0-9][0-9]_*/{name}" for name in LESSON_FILES)):
         for path in folder.glob(pattern):
             path.unlink()
-    for path in (*folder.glob("*/"), folder):
+    for path in (folder / ORIGINALS, *folder.glob("*/"), folder):
         with contextlib.suppress(OSError):  # not empty: a person keeps files of their own there
             path.rmdir()
     for name in FILES_WITH_LESSONS:
@@ -116,10 +118,10 @@ def remove_lessons(project: Path) -> None:
 
 def keep_exercises(project: Path) -> None:
     """Keep a copy of each exercise, for `python main.py lessons reset`."""
-    originals = project / "lessons" / "workshop" / "originals"
+    originals = project / "lessons" / ORIGINALS
     originals.mkdir(exist_ok=True)
     for exercise in (project / "lessons").glob("[0-9][0-9]_*/exercise.py"):
-        shutil.copyfile(exercise, originals / f"{exercise.parent.name}.py")
+        shutil.copyfile(exercise, originals / f"{exercise.parent.name}.txt")
 
 
 def is_update_by_cruft(project: Path, answers: dict[str, Any]) -> bool:

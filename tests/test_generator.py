@@ -180,12 +180,17 @@ def test_the_lessons_are_there_in_both_languages(run: Run, bake: Bake, language:
     template = REPO / PROJECT_FOLDER / "lessons"
     names = {name for name in project.names() if name.startswith("lessons/")}
     wanted = {path.relative_to(template.parent).as_posix() for path in template.rglob("*.*")}
-    assert names == {name for name in wanted if not name.endswith(".pyc")}
+    kept = {name for name in names if name.startswith("lessons/workshop/originals/")}
+    assert names - kept == {name for name in wanted if not name.endswith(".pyc")}
+    for name in kept:
+        exercise = f"lessons/{Path(name).stem}/exercise.py"
+        assert project.text(name) == project.text(exercise), "it is what `reset` puts back"
+    assert len(kept) == sum(name.endswith("/exercise.py") for name in names)
     assert_all_parses(project)
     for path in project.files():
         assert "{{" not in path.read_text(encoding="utf-8"), path
     listed = run(sys.executable, "main.py", "lessons", "list", cwd=project.path)
-    assert {"en": "1 Tasks\n", "pt-BR": "1 Tarefas\n"}[language] in listed.stdout
+    assert {"en": "1 Tasks: open\n", "pt-BR": "1 Tarefas: em aberto\n"}[language] in listed.stdout
 
 
 def test_the_help_names_the_lessons_without_importing_them(run: Run, bake: Bake) -> None:

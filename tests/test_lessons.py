@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import threading
+import time
 import tomllib
+import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +35,7 @@ LESSONS = REPO / PROJECT_FOLDER / "lessons"
 NAMES = sorted(folder.name for folder in LESSONS.glob("[0-9][0-9]_*"))
 LANGUAGES = ("en", "pt-BR")
 AT_ONCE = 2  # checks mostly wait for the server
+SERVES = "exercise.serving("
 SERVING = ("ui", "serve")  # these end with Ctrl-C, and are tried in test_running.py
 
 
@@ -67,6 +73,11 @@ def source(lesson: str, case: dict[str, Any]) -> str:
         assert old in text, f"{lesson} has no {old!r} any more"
         text = text.replace(old, new)
     return text
+
+
+def serves(lesson: str) -> bool:
+    """Tell whether the exercise of a lesson, once run, serves deployments until Ctrl-C."""
+    return SERVES in (LESSONS / lesson / "test_lesson.py").read_text(encoding="utf-8")
 
 
 def cases() -> list[Case]:
@@ -115,6 +126,10 @@ def outcomes(
     catalogue = importlib.import_module(f"{workshop.__name__}.catalogue")
     folder = tmp_path_factory.mktemp("files")
     own, judges = threading.local(), []
+    selected = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    wanted: dict[Case, Future[Any]] = {
+        params["case"]: Future() for params in selected if "case" in params
+    }
 
     def check(case: Case) -> Any:
         file = folder / f"{case}.py"
@@ -130,11 +145,24 @@ def outcomes(
             del own.judge
         return outcome
 
-    selected = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    wanted = [params["case"] for params in selected if "case" in params]
+    def check_all(cases: list[Case]) -> None:
+        for case in cases:
+            if wanted[case].set_running_or_notify_cancel():
+                try:
+                    wanted[case].set_result(check(case))
+                except BaseException as error:
+                    wanted[case].set_exception(error)
+
+    # Those that serve deployments are checked one after the other: their names are the same.
+    lanes = defaultdict(list)
+    for case in wanted:
+        lanes[SERVES if serves(case.lesson) else case.lesson].append(case)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {case: pool.submit(check, case) for case in wanted}
-        pool.shutdown(cancel_futures=True)
+        for lane in sorted(lanes, key=lambda lane: lane != SERVES):
+            pool.submit(check_all, lanes[lane])
+        yield wanted
+        for future in wanted.values():
+            future.cancel()
     for judge in judges:
         judge.stop()
 
@@ -236,6 +264,27 @@ def solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
+def run_until_it_serves(arguments: list[str], project: Path) -> None:
+    """Run a command until its deployments can be run, and stop it then."""
+
+    def polls() -> list[str]:
+        """Return when each deployment was asked for by the process that serves it."""
+        url = f"{os.environ['PREFECT_API_URL']}/deployments/filter"
+        request = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            return [one["last_polled"] for one in json.load(answer) if one["last_polled"]]
+
+    before = polls()
+    process = subprocess.Popen([sys.executable, *arguments], cwd=project)
+    try:
+        while set(polls()) <= set(before):
+            assert process.poll() is None, "it has ended and serves nothing"
+            time.sleep(0.2)
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize("lesson", NAMES)
 def test_the_commands_of_a_lesson_are_run_as_they_are_written(
     lesson: str, solved: Path, workshop: Any, run: Run
@@ -252,6 +301,8 @@ def test_the_commands_of_a_lesson_are_run_as_they_are_written(
         assert python == "python", arguments
         if arguments[1:3] == ["lessons", "check"]:
             assert arguments[3:] == [number]  # the solution is checked above
+        elif arguments[1:3] == ["lessons", "run"] and serves(lesson):
+            run_until_it_serves(arguments, solved)
         elif arguments[1] not in SERVING:
             finished = run(sys.executable, *arguments, cwd=solved)
             assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -41,7 +41,7 @@ class Lesson:
     @property
     def original(self) -> Path:
         """The exercise as it came with the project, put there by the template's hook."""
-        return FOLDER / "workshop" / "originals" / f"{self.name}.py"
+        return FOLDER / "workshop" / "originals" / f"{self.name}.txt"
 
     def heading(self, language: str) -> str:
         """Return its number and its title."""

@@ -44,14 +44,21 @@ else:
         finally:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
+    waiting: list[str] = []  # keys that came at once, by a quick hand
+
     def pressed() -> str:
         """Return the key that was pressed, after a short while an empty text.
 
         An arrow or a function key comes as several characters, and is no key here.
         """
+        if waiting:
+            return waiting.pop(0)
         if not select.select([sys.stdin], [], [], WAIT_SECONDS)[0]:
             return ""
         typed = os.read(sys.stdin.fileno(), 64).decode(errors="replace")
         if not typed:  # the terminal is gone
             return "q"
-        return "" if typed.startswith("\x1b") else typed[0].lower()
+        if typed.startswith("\x1b"):
+            return ""
+        waiting.extend(typed.lower())
+        return waiting.pop(0)

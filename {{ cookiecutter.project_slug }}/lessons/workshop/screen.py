@@ -45,8 +45,8 @@ def lesson_parts(
     page, exercise = (str(path) for path in files)
     parts = [
         Part(Text(fill(texts["lesson"], {"number": lesson.number, "title": own["title"]}), "bold")),
-        Part(Text(own["task"]), spare=2),
-        Part(Text(fill(texts["files"], {"page": page, "exercise": exercise})), spare=3),
+        Part(Text(own["task"]), spare=3),
+        Part(Text(fill(texts["files"], {"page": page, "exercise": exercise})), spare=4),
     ]
     if outcome is None:
         parts.append(Part(Text(texts["checking"], style=QUIET)))
@@ -55,20 +55,26 @@ def lesson_parts(
         parts.append(Part(Text(texts["all_right" if all_solved else "is_right"], style=RIGHT)))
     else:
         sentence = lesson.sentence(outcome.key, outcome.values, language)
-        parts.append(Part(Text.assemble((texts["is_open"], OPEN), " ", sentence)))
+        # A hint was asked for by someone who has read this.
+        parts.append(
+            Part(Text.assemble((texts["is_open"], OPEN), " ", sentence), spare=1 if hints else 0)
+        )
     shown = own["hints"][:hints] if outcome is None or outcome.key else []
     for number, hint in enumerate(shown, start=1):
         values = {"number": number, "all": len(own["hints"]), "hint": hint}
-        parts.append(Part(Text(fill(texts["hint"], values)), spare=int(number < len(shown))))
+        parts.append(Part(Text(fill(texts["hint"], values)), spare=2 if number < len(shown) else 0))
     return [*parts, Part(Text(note, style="bold"))] if note else parts
 
 
 def list_parts(
-    lessons: Sequence[Lesson], current: Lesson, language: str, height: int
+    lessons: Sequence[Lesson], current: Lesson, language: str, size: tuple[int, int]
 ) -> list[Part]:
     """Return all lessons, or those around the current one that fit."""
+    width, height = size
     first = max(0, min(lessons.index(current) - height // 2, len(lessons) - height))
     lines = [line_of(one, language, one == current) for one in lessons[first : first + height]]
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
     return [Part(Text("\n").join(lines))]
 
 
@@ -77,7 +83,7 @@ def line_of(lesson: Lesson, language: str, is_current: bool = False) -> Text:
     solved = progress.is_solved(lesson)
     state = workshop_texts(language)["solved" if solved else "not_solved"]
     mark = "> " if is_current else "  "
-    line = Text(f"{mark}{lesson.heading(language)}: ", no_wrap=True, overflow="ellipsis")
+    line = Text(f"{mark}{lesson.heading(language)}: ")
     return line.append(state, style=RIGHT if solved else OPEN)
 
 
@@ -94,12 +100,16 @@ def show(console: Console, lessons: Sequence[Lesson], parts: Sequence[Part], key
     gap = 1 if lines(gap=1) <= room else 0
     while lines(gap) > room and any(part.spare for part in chosen):
         chosen.remove(max(chosen, key=lambda part: part.spare))
+    if (more := lines(gap) - room) > 0 and len(chosen) > 1:  # not even that fits
+        told = chosen[-2].content.wrap(console, width)
+        chosen[-2] = Part(Text("\n").join([*told[: max(1, len(told) - more - 1)], Text("...")]))
     clear(console)
-    console.print(heading(lessons, width))
-    for part in chosen:
-        if gap:
-            console.print()
-        console.print(part.content, soft_wrap=False)
+    with console:  # all at once, so that nothing flickers
+        console.print(heading(lessons, width))
+        for part in chosen:
+            if gap:
+                console.print()
+            console.print(part.content)
 
 
 def clear(console: Console) -> None:

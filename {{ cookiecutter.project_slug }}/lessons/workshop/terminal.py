@@ -24,6 +24,7 @@ class Terminal:
     console: Console
     current: Lesson = field(init=False)
     hints: dict[str, int] = field(default_factory=dict)
+    shows_hints: bool = False
     note: str = ""
     asked: str = ""  # the key that is to be pressed a second time
     shows: str = "lesson"  # or "list" or "solution"
@@ -43,7 +44,8 @@ class Terminal:
                     raise self.checker.error
                 now = (progress.fingerprint(self.current), self.checker.done, self.console.size)
                 if seen and now[0] != seen[0]:
-                    self.note = self.asked = ""  # it was about a text that was changed since
+                    # They were about a text that has been changed since.
+                    self.note, self.asked, self.shows_hints = "", "", False
                 if seen is None or (now != seen and self.shows != "solution"):
                     self._show()
                 seen = now
@@ -69,15 +71,13 @@ class Terminal:
         elif key in "np":
             place += 1 if key == "n" else -1
             self.current = self.lessons[max(0, min(place, len(self.lessons) - 1))]
+            self.shows_hints = False
         elif key == "l":
             self.shows = "list"
         elif self.shows == "list":
             self.shows = "lesson"
         elif key == "h":
-            asked = self.hints.get(self.current.name, 0) + 1
-            self.hints[self.current.name] = asked
-            if asked > len(self.current.texts(self.language)["hints"]):
-                self.note = self.texts["no_more_hints"]
+            self._hint()
         elif key in "sr" and not twice:
             self.asked, self.note = key, self.texts[f"ask_{key}"]
         elif key == "s":
@@ -90,6 +90,17 @@ class Terminal:
             except UserError as error:
                 self.note = str(error)
 
+    def _hint(self) -> None:
+        """Show the hints that were there before, or one more."""
+        asked = self.hints.get(self.current.name, 0)
+        hidden, self.shows_hints = not self.shows_hints, True
+        if hidden and asked:
+            return
+        if asked == len(self.current.texts(self.language)["hints"]):
+            self.note = self.texts["no_more_hints"]
+        else:
+            self.hints[self.current.name] = asked + 1
+
     def _show(self) -> None:
         if self.shows == "solution":
             screen.clear(self.console)
@@ -100,10 +111,10 @@ class Terminal:
         keys = self.texts["keys"]
         if self.shows == "list":
             lines = len(Text(keys).wrap(self.console, self.console.width))
-            room = self.console.height - 2 - lines
-            parts = screen.list_parts(self.lessons, self.current, self.language, room)
+            size = (self.console.width, self.console.height - 2 - lines)
+            parts = screen.list_parts(self.lessons, self.current, self.language, size)
         else:
-            hints = self.hints.get(self.current.name, 0)
+            hints = self.hints.get(self.current.name, 0) if self.shows_hints else 0
             outcome = progress.outcome_of(self.current)
             parts = screen.lesson_parts(self.current, outcome, hints, self.note, self.language)
         screen.show(self.console, self.lessons, parts, keys)

@@ -1,0 +1,360 @@
+"""The workshop as a student and a teacher see it: keys in, screen out, and what the class gets."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import PROJECT_FOLDER, BakedProject, Run
+from cookiecutter.main import cookiecutter
+from template_copy import REPO
+
+WORKSHOP = REPO / PROJECT_FOLDER / "lessons"
+NAMES = sorted(folder.name for folder in WORKSHOP.glob("[0-9][0-9]_*"))
+PATIENCE_SECONDS = 120  # only a hang takes so long
+LARGE, SMALL = (80, 24), (40, 12)
+
+
+def texts(name: str, language: str = "en") -> dict[str, Any]:
+    """Return the texts of a lesson, or of `workshop`."""
+    path = WORKSHOP / name / f"texts.{language}.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def delivered(template: Path, tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
+    """Return a project with lessons, as it is delivered. Tests only copy it."""
+    folder = tmp_path_factory.mktemp("São Paulo")
+    answers = {"lessons": "yes"}
+    path = cookiecutter(str(template), no_input=True, extra_context=answers, output_dir=str(folder))
+    return BakedProject(Path(path))
+
+
+@pytest.fixture
+def project(delivered: BakedProject, tmp_path: Path) -> Path:
+    """Return a project with lessons of this test's own."""
+    return Path(shutil.copytree(delivered.path, tmp_path / "my project"))
+
+
+class Terminal:
+    """A student at a terminal: a real pseudo-terminal, and what is seen on its screen."""
+
+    def __init__(self, project: Path, size: tuple[int, int], **environment: str) -> None:
+        """Open the workshop."""
+        pexpect, pyte = importlib.import_module("pexpect"), importlib.import_module("pyte")
+        self.screen = pyte.Screen(*size)
+        self._stream = pyte.ByteStream(self.screen)
+        self.sent = b""  # all that came, escape sequences too
+        left_out = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TERM")
+        kept = {name: value for name, value in os.environ.items() if name not in left_out}
+        self.child = pexpect.spawn(
+            sys.executable,
+            ["main.py", "lessons"],
+            cwd=str(project),
+            env={**kept, "TERM": "xterm-256color", **environment},
+            dimensions=size[::-1],
+        )
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines on the screen, without those that are empty."""
+        return [line.rstrip() for line in self.screen.display if line.strip()]
+
+    @property
+    def text(self) -> str:
+        """What the screen says, with its lines joined."""
+        return " ".join(" ".join(self.lines).split())
+
+    def wait(self, *said: str, until: Callable[[], bool] = lambda: True) -> None:
+        """Read until the whole screen is there and says this."""
+        pexpect = importlib.import_module("pexpect")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (all(one in self.text for one in said) and until()):
+            assert time.monotonic() < deadline, f"{said} not in:\n" + "\n".join(self.lines)
+            try:
+                new = self.child.read_nonblocking(65536, timeout=0.2)
+            except pexpect.TIMEOUT:
+                continue
+            self.sent += new
+            self._stream.feed(new)
+
+    def press(self, key: str, *said: str) -> None:
+        """Press a key and wait for what the screen says then."""
+        self.child.send(key)
+        self.wait(*said)
+
+    def resize(self, size: tuple[int, int]) -> None:
+        """Make the window smaller or larger."""
+        self.screen.resize(size[1], size[0])
+        self.child.setwinsize(size[1], size[0])
+
+
+pty = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals for this")
+
+
+@pty
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_student_at_a_terminal(project: Path, colour: bool) -> None:
+    said, first, second = texts("workshop"), texts(NAMES[0]), texts(NAMES[1])
+    title = f"Lesson 1: {first['title']}"
+    exercise = project / "lessons" / NAMES[0] / "exercise.py"
+    delivered = exercise.read_text(encoding="utf-8")
+    solution = exercise.with_name("solution.py").read_text(encoding="utf-8")
+    finding = next(iter(first["findings"].values())).replace("{name}", "load_data")
+    keys = " ".join(said["keys"].split())
+
+    terminal = Terminal(project, LARGE, **({} if colour else {"NO_COLOR": "1"}))
+    terminal.wait(title, first["task"], f"0/{len(NAMES)}", keys)
+    terminal.wait(finding, keys)
+    terminal.press("h", f"Hint 1 of {len(first['hints'])}: {first['hints'][0]}", keys)
+    terminal.press("h", "Hint 2", keys)
+
+    # Saved half-written: one sentence, and the next save is checked.
+    exercise.write_text(delivered[: delivered.index("return") + 20], encoding="utf-8")
+    terminal.wait("cannot be read as Python", keys)
+    assert "Hint" not in terminal.text, "it was about another text"
+    exercise.write_text(solution, encoding="utf-8")
+    terminal.wait(said["is_right"], f"1/{len(NAMES)}", keys)
+
+    terminal.press("n", f"Lesson 2: {second['title']}", keys)
+    terminal.press("p", title, keys)
+    terminal.press("s", said["ask_s"], keys)
+    terminal.press("h", title, keys)
+    assert said["any_key"] not in terminal.text, "the solution is asked for twice"
+    terminal.child.send("ss")
+    terminal.wait(said["any_key"], solution.strip().splitlines()[-1].strip())
+    terminal.press(" ", title, keys)
+
+    terminal.resize(SMALL)
+    terminal.wait(title, keys, until=lambda: len(terminal.lines[0]) <= SMALL[0])
+    terminal.press("l", f"> 1 {first['title']}: {said['solved']}", keys)
+    for _ in NAMES:
+        terminal.child.send("n")
+    terminal.wait(f"> {int(NAMES[-1][:2])}", keys)
+    terminal.press("l", "Not yet", keys)
+    for _ in NAMES:
+        terminal.child.send("p")
+    terminal.wait(title, keys)
+    terminal.child.send("rr")
+    terminal.wait("exercise.1.bak", finding, keys)
+    assert exercise.read_text(encoding="utf-8") == delivered
+    assert exercise.with_name("exercise.1.bak").read_text(encoding="utf-8") == solution
+
+    colours = set(re.findall(rb"\x1b\[[0-9;]*3[0-7]m", terminal.sent))
+    assert bool(colours) == colour
+    everyone = psutil.Process(terminal.child.pid).children(recursive=True)
+    assert everyone, "a server and a judge"
+    terminal.child.send("q")
+    terminal.child.wait()
+    assert terminal.child.exitstatus == 0
+    assert psutil.wait_procs(everyone, timeout=PATIENCE_SECONDS)[1] == []
+
+
+@pty
+def test_progress_survives_a_restart_but_not_a_change(project: Path, run: Run) -> None:
+    exercise = project / "lessons" / NAMES[0] / "exercise.py"
+    delivered = exercise.read_bytes()
+    shutil.copy(exercise.with_name("solution.py"), exercise)
+    once = run(sys.executable, "main.py", "lessons", cwd=project)  # it has no terminal here
+    assert once.returncode == 1, once.stderr
+    assert once.stdout.startswith(f"1 of {len(NAMES)} lessons are solved.\nLesson 2: ")
+    assert "Not yet: " in once.stdout
+    assert "\x1b" not in once.stdout
+
+    terminal = Terminal(project, LARGE)
+    terminal.wait(f"1/{len(NAMES)}", "Lesson 2: ", "Not yet")  # at once, from what is kept
+    exercise.write_bytes(exercise.read_bytes() + b"\n# changed\n")
+    terminal.press("p", "Lesson 1: ", texts("workshop")["is_right"], f"1/{len(NAMES)}")
+    exercise.write_bytes(delivered)
+    terminal.wait("Lesson 1: ", "Not yet", f"0/{len(NAMES)}")
+    terminal.child.send("\x03")
+    terminal.child.wait()
+
+
+def test_the_commands_without_a_check(project: Path, run: Run) -> None:
+    def lessons(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run(sys.executable, "main.py", "lessons", *arguments, cwd=project)
+
+    folder = project / "lessons" / NAMES[0]
+    delivered = (folder / "exercise.py").read_text(encoding="utf-8")
+    solution = (folder / "solution.py").read_text(encoding="utf-8")
+    hints = texts(NAMES[0])["hints"]
+
+    listed = lessons("list").stdout.splitlines()
+    assert listed == [f"{int(name[:2])} {texts(name)['title']}: open" for name in NAMES]
+    assert lessons("hint", "1").stdout == f"Hint 1 of {len(hints)}: {hints[0]}\n"
+    assert len(lessons("hint", "1", "99").stdout.splitlines()) == len(hints)
+    assert lessons("solve", "1").stdout == solution
+    assert lessons("solve", "1", "--write").returncode == 0
+    assert (folder / "exercise.py").read_text(encoding="utf-8") == solution
+    assert (folder / "exercise.1.bak").read_text(encoding="utf-8") == delivered
+    assert "exercise.2.bak" in lessons("reset", "1").stdout
+    assert (folder / "exercise.py").read_text(encoding="utf-8") == delivered
+    assert (folder / "exercise.2.bak").read_text(encoding="utf-8") == solution
+    assert lessons("report").stdout == (project / "reports" / "lessons.md").read_text("utf-8")
+    unknown = lessons("check", "99", "--language", "pt-BR")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert unknown.stderr.startswith("Error: Não existe a lição 99")
+
+
+@pytest.fixture
+def packages(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Return a function that imports a module of the workshop."""
+    monkeypatch.syspath_prepend(REPO / PROJECT_FOLDER)
+    return lambda name: importlib.import_module(f"lessons.workshop.{name}")
+
+
+@pytest.mark.parametrize("language", ["en", "pt-BR"])
+@pytest.mark.parametrize("size", [LARGE, SMALL], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_each_sentence_of_a_lesson_fits_on_the_screen(
+    name: str, size: tuple[int, int], language: str, packages: Callable[[str], Any]
+) -> None:
+    console_class = importlib.import_module("rich.console").Console
+    screen, catalogue = packages("screen"), packages("catalogue")
+    outcome_class = packages("checking").Outcome
+    lesson, own = catalogue.Lesson(WORKSHOP / name), texts(name, language)
+    said = texts("workshop", language)
+    some_values = dict.fromkeys(["name", "line", "error", "message"], "split_data")
+    findings = {**said["findings"], **own["findings"]}
+    outcomes = [None, outcome_class(None), *(outcome_class(key, some_values) for key in findings)]
+    for outcome in outcomes:
+        for hints in (0, len(own["hints"])):
+            console = console_class(
+                file=io.StringIO(), width=size[0], height=size[1], force_terminal=True
+            )
+            parts = screen.lesson_parts(lesson, outcome, hints, "", language)
+            screen.show(console, [lesson], parts, said["keys"])
+            shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", console.file.getvalue())
+            assert len(shown.splitlines()) < size[1]
+            assert max(map(len, shown.splitlines())) <= size[0]
+            words = " ".join(shown.split())
+            assert own["title"] in words
+            assert " ".join(said["keys"].split()) in words
+            if outcome and outcome.key and not hints:
+                sentence = lesson.sentence(outcome.key, outcome.values, language)
+                assert sentence in words or (size == SMALL and sentence[:100] in words)
+
+
+@pytest.fixture
+def address() -> str:
+    """Return the address of a class's server that is not there yet."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"http://127.0.0.1:{free.getsockname()[1]}/api"
+
+
+@pytest.fixture
+def start_server(address: str, tmp_path: Path) -> Iterator[Callable[[], None]]:
+    """Return a function that starts the teacher's server, with a password, and waits for it."""
+    started: list[subprocess.Popen[bytes]] = []
+    port = address.rpartition(":")[2].removesuffix("/api")
+
+    def start() -> None:
+        environment = {
+            **os.environ,
+            "PREFECT_HOME": str(tmp_path / "teacher"),
+            "PREFECT_SERVER_API_AUTH_STRING": "class:secret",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        }
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+        quiet = subprocess.DEVNULL
+        process = subprocess.Popen(
+            [*command, "--port", port], cwd=tmp_path, env=environment, stdout=quiet, stderr=quiet
+        )
+        started.append(process)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{address}/health").close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError("the server did not start")
+
+    yield start
+    for process in started:
+        everyone = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        process.wait()
+        for one in psutil.wait_procs(everyone, timeout=30)[1]:
+            one.kill()
+
+
+def test_a_class_at_a_glance(
+    project: Path, run: Run, address: str, start_server: Callable[[], None]
+) -> None:
+    def check(number: int, name: str, **environment: str) -> str:
+        command = ("main.py", "lessons", "check", str(number), "--class", address, "--name", name)
+        return run(sys.executable, *command, cwd=project, **environment).stdout
+
+    password = {"PREFECT_API_AUTH_STRING": "class:secret"}
+    show = ("main.py", "lessons", "class", address)
+    away = run(sys.executable, *show, cwd=project)
+    assert (away.returncode, away.stderr.count(address)) == (2, 1)
+
+    assert "; 1 reports are kept" in check(1, "=João")  # the server is away
+    start_server()
+    assert "; 2 reports are kept" in check(1, "=João")  # the password is missing
+    refused = run(sys.executable, *show, cwd=project)
+    assert (refused.returncode, "PREFECT_API_AUTH_STRING" in refused.stderr) == (2, True)
+    folder = project / "lessons" / NAMES[0]
+    shutil.copy(folder / "solution.py", folder / "exercise.py")
+    assert "kept" not in check(1, "=João", **password)  # what was kept is sent, too
+    shutil.copy(folder / "solution.py", project / "lessons" / NAMES[1] / "exercise.py")
+    check(2, "Ana", **password)
+
+    shown = run(sys.executable, *show, cwd=project, **password)
+    assert shown.returncode == 0, shown.stderr
+    assert [line.split() for line in shown.stdout.splitlines()[:3]] == [
+        ["Student", "1", "2"],
+        ["=João", "ok"],
+        ["Ana", "1"],
+    ]
+    table = (project / "reports" / "class.csv").read_text(encoding="utf-8-sig")
+    rows = list(csv.DictReader(table.splitlines()))
+    assert [(row["student"], row["lesson"], row["checks"]) for row in rows] == [
+        ("'=João", NAMES[0], "3"),
+        ("Ana", NAMES[1], "1"),
+    ]
+    assert rows[0]["solved_at"]
+    assert not rows[1]["solved_at"]
+
+    request = urllib.request.Request(
+        f"{address}/flow_runs/filter",
+        data=b"{}",
+        headers={"Content-Type": "application/json", "Authorization": "Basic Y2xhc3M6c2VjcmV0"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        runs = json.load(answer)
+    assert len(runs) == 4
+    for one in runs:
+        assert set(one["parameters"]) == {"student", "lesson", "outcome", "time"}
+        assert set(one["tags"]) == {one["parameters"]["student"], one["parameters"]["lesson"]}
+
+
+@pytest.mark.parametrize(
+    "options", [("--class", "teacher"), ("--class", "http://teacher:4200/api"), ("--name", "Ana")]
+)
+def test_a_class_needs_an_address_and_a_name(
+    options: tuple[str, ...], project: Path, run: Run
+) -> None:
+    finished = run(sys.executable, "main.py", "lessons", "check", "1", *options, cwd=project)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr.startswith("Error: ")
+    assert ("--name Ana" in finished.stderr) == (options[-1] == "http://teacher:4200/api")
