@@ -182,10 +182,11 @@ def test_the_lessons_are_there_in_both_languages(run: Run, bake: Bake, language:
     wanted = {path.relative_to(template.parent).as_posix() for path in template.rglob("*.*")}
     kept = {name for name in names if name.startswith("lessons/workshop/originals/")}
     assert names - kept == {name for name in wanted if not name.endswith(".pyc")}
+    exercises = {name for name in names if re.fullmatch(r"lessons/\d\d_\w+/exercise.py", name)}
+    assert {f"lessons/{Path(name).stem}/exercise.py" for name in kept} == exercises
     for name in kept:
         exercise = f"lessons/{Path(name).stem}/exercise.py"
         assert project.text(name) == project.text(exercise), "it is what `reset` puts back"
-    assert len(kept) == sum(name.endswith("/exercise.py") for name in names)
     assert_all_parses(project)
     for path in project.files():
         assert "{{" not in path.read_text(encoding="utf-8"), path

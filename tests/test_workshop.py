@@ -29,6 +29,7 @@ WORKSHOP = REPO / PROJECT_FOLDER / "lessons"
 NAMES = sorted(folder.name for folder in WORKSHOP.glob("[0-9][0-9]_*"))
 PATIENCE_SECONDS = 120  # only a hang takes so long
 LARGE, SMALL = (80, 24), (40, 12)
+COLOUR = re.compile(rb"\x1b\[[0-9;]*3[0-7]m")
 
 
 def texts(name: str, language: str = "en") -> dict[str, Any]:
@@ -104,13 +105,21 @@ class Terminal:
         self.screen.resize(size[1], size[0])
         self.child.setwinsize(size[1], size[0])
 
+    def quit(self) -> None:
+        """Press q; nothing that was started may be left."""
+        everyone = psutil.Process(self.child.pid).children(recursive=True)
+        assert len(everyone) >= 2, "a server and a judge"
+        self.child.send("q")
+        self.child.wait()
+        assert self.child.exitstatus == 0
+        assert psutil.wait_procs(everyone, timeout=PATIENCE_SECONDS)[1] == []
+
 
 pty = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals for this")
 
 
 @pty
-@pytest.mark.parametrize("colour", [True, False])
-def test_a_student_at_a_terminal(project: Path, colour: bool) -> None:
+def test_a_student_at_a_terminal(project: Path) -> None:
     said, first, second = texts("workshop"), texts(NAMES[0]), texts(NAMES[1])
     title = f"Lesson 1: {first['title']}"
     exercise = project / "lessons" / NAMES[0] / "exercise.py"
@@ -119,7 +128,7 @@ def test_a_student_at_a_terminal(project: Path, colour: bool) -> None:
     finding = next(iter(first["findings"].values())).replace("{name}", "load_data")
     keys = " ".join(said["keys"].split())
 
-    terminal = Terminal(project, LARGE, **({} if colour else {"NO_COLOR": "1"}))
+    terminal = Terminal(project, LARGE)
     terminal.wait(title, first["task"], f"0/{len(NAMES)}", keys)
     terminal.wait(finding, keys)
     terminal.press("h", f"Hint 1 of {len(first['hints'])}: {first['hints'][0]}", keys)
@@ -156,14 +165,19 @@ def test_a_student_at_a_terminal(project: Path, colour: bool) -> None:
     assert exercise.read_text(encoding="utf-8") == delivered
     assert exercise.with_name("exercise.1.bak").read_text(encoding="utf-8") == solution
 
-    colours = set(re.findall(rb"\x1b\[[0-9;]*3[0-7]m", terminal.sent))
-    assert bool(colours) == colour
-    everyone = psutil.Process(terminal.child.pid).children(recursive=True)
-    assert everyone, "a server and a judge"
-    terminal.child.send("q")
-    terminal.child.wait()
-    assert terminal.child.exitstatus == 0
-    assert psutil.wait_procs(everyone, timeout=PATIENCE_SECONDS)[1] == []
+    assert COLOUR.search(terminal.sent)
+    terminal.quit()
+
+
+@pty
+def test_a_small_terminal_without_colour(project: Path) -> None:
+    said, first = texts("workshop"), texts(NAMES[0])
+    terminal = Terminal(project, SMALL, NO_COLOR="1")
+    keys = " ".join(said["keys"].split())
+    terminal.wait(f"Lesson 1: {first['title']}", first["task"], f"0/{len(NAMES)}", keys)
+    terminal.press("l", f"> 1 {first['title']}: {said['not_solved']}", keys)
+    terminal.quit()  # even before the server is there
+    assert not COLOUR.search(terminal.sent)
 
 
 @pty

@@ -111,5 +111,5 @@ class Checker(threading.Thread):
             self._stopping = True
             self._changed.notify()
         self._checks.interrupt()
-        self.join(timeout=10)
+        self.join(timeout=2)  # it may wait for a server that is still starting: leave it there
         self._checks.stop()

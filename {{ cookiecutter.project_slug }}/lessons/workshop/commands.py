@@ -3,19 +3,13 @@
 import os
 import runpy
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from flows.server import use_server, wait_until_ready
 from lessons.workshop import catalogue
-from lessons.workshop.catalogue import Lesson, fill, find_lesson, find_lessons
-from lessons.workshop.checking import Outcome
-
-if TYPE_CHECKING:
-    from lessons.workshop.checker import Checks
+from lessons.workshop.catalogue import fill, find_lesson, find_lessons
 
 # What is slow to import, is imported where it is used: `--help` answers at once.
 Language = Annotated[Literal["en", "pt-BR"] | None, Parameter(help="Language of the sentences.")]
@@ -45,18 +39,17 @@ def watch(
     """
     from rich.console import Console
 
+    from lessons.workshop.checker import Checker
+    from lessons.workshop.session import open_session, show_once
     from lessons.workshop.terminal import Terminal
 
     chosen = _language(language)
     console = Console(highlight=False)
-    with _checks(chosen, class_, name) as checks:
-        if once or not (
-            sys.stdin.isatty() and console.is_terminal and not console.is_dumb_terminal
-        ):
-            _show_once(checks, chosen)
+    with open_session(chosen, class_, name) as checks:
+        knows_keys = sys.stdin.isatty() and not console.is_dumb_terminal
+        if once or not (knows_keys and console.is_terminal):
+            show_once(checks, chosen)
             return
-        from lessons.workshop.checker import Checker
-
         checker = Checker(checks)
         checker.start()
         try:
@@ -80,11 +73,13 @@ def check(
     number
         Number of the lesson; all where it is left out.
     """
+    from lessons.workshop.session import open_session
+
     chosen = _language(language)
     lessons = [find_lesson(number, chosen)] if number is not None else find_lessons()
     texts = catalogue.workshop_texts(chosen)
     still_open = 0
-    with _checks(chosen, class_, name) as checks:
+    with open_session(chosen, class_, name) as checks:
         for lesson in lessons:
             outcome = checks.check(lesson)
             assert outcome is not None  # nothing interrupts it here
@@ -205,54 +200,3 @@ def run(number: int, *, language: Language = None) -> None:
 
 def _language(chosen: str | None) -> str:
     return chosen or catalogue.chosen_language()
-
-
-@contextmanager
-def _checks(language: str, class_: str | None, name: str | None) -> "Iterator[Checks]":
-    """Give what checks exercises, and where there is a class tells it each outcome."""
-    from lessons.workshop.checker import Checks
-    from lessons.workshop.server import start_server
-
-    texts = catalogue.workshop_texts(language)
-    reporter = None
-    if class_ is not None or name is not None:
-        from lessons.workshop.classroom import Reporter, client_for, student_name
-
-        # Asked before the server starts: that takes Prefect's settings out of the environment.
-        client = client_for(class_ or "", os.environ.get("PREFECT_API_AUTH_STRING"), texts)
-        reporter = Reporter(client, student_name(name, texts))
-
-    def tell(lesson: Lesson, outcome: Outcome) -> None:
-        if reporter:
-            reporter.report(lesson, outcome)
-
-    server = start_server()
-    if sys.stdout.isatty():
-        print(texts["server"], flush=True)
-    checks = Checks(server, tell)
-    try:
-        yield checks
-    finally:
-        checks.stop()
-        if reporter and (left := reporter.stop()):
-            print(fill(texts["kept_reports"], {"number": left}))
-
-
-def _show_once(checks: "Checks", language: str) -> None:
-    """Check what is not known yet, print the first lesson that is open, and exit with 1 for it."""
-    from lessons.workshop import progress, screen
-    from lessons.workshop.terminal import find_unknown, first_open
-
-    lessons = find_lessons()
-    while unknown := find_unknown(lessons):
-        checks.check(unknown)
-    current = first_open(lessons)
-    if progress.outcome_of(current) is None:
-        checks.check(current)
-    solved = sum(map(progress.is_solved, lessons))
-    values = {"solved": solved, "all": len(lessons)}
-    print(fill(catalogue.workshop_texts(language)["progress"], values))
-    for part in screen.lesson_parts(current, progress.outcome_of(current), 0, "", language):
-        print(part.content.plain)
-    if solved < len(lessons):
-        sys.exit(1)

@@ -1,0 +1,58 @@
+"""One session of the workshop: a server, what checks exercises, and a class that hears of it."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lessons.workshop import progress, screen
+from lessons.workshop.catalogue import Lesson, fill, find_lessons, workshop_texts
+from lessons.workshop.checker import Checks
+from lessons.workshop.checking import Outcome
+from lessons.workshop.server import start_server
+from lessons.workshop.terminal import find_unknown, first_open
+
+
+@contextmanager
+def open_session(language: str, class_: str | None, name: str | None) -> Iterator[Checks]:
+    """Give what checks exercises, and where there is a class tells it each outcome."""
+    texts = workshop_texts(language)
+    reporter = None
+    if class_ is not None or name is not None:
+        from lessons.workshop.classroom import Reporter, client_for, student_name
+
+        # Asked before the server starts: that takes Prefect's settings out of the environment.
+        client = client_for(class_ or "", os.environ.get("PREFECT_API_AUTH_STRING"), texts)
+        reporter = Reporter(client, student_name(name, texts))
+
+    def tell(lesson: Lesson, outcome: Outcome) -> None:
+        if reporter:
+            reporter.report(lesson, outcome)
+
+    server = start_server()
+    if sys.stdout.isatty():
+        print(texts["server"], flush=True)
+    checks = Checks(server, tell)
+    try:
+        yield checks
+    finally:
+        checks.stop()
+        if reporter and (left := reporter.stop()):
+            print(fill(texts["kept_reports"], {"number": left}))
+
+
+def show_once(checks: Checks, language: str) -> None:
+    """Check what is not known yet, print the first lesson that is open, and exit with 1 for it."""
+    lessons = find_lessons()
+    while unknown := find_unknown(lessons):
+        checks.check(unknown)
+    current = first_open(lessons)
+    if progress.outcome_of(current) is None:
+        checks.check(current)
+    solved = sum(map(progress.is_solved, lessons))
+    values = {"solved": solved, "all": len(lessons)}
+    print(fill(workshop_texts(language)["progress"], values))
+    for part in screen.lesson_parts(current, progress.outcome_of(current), 0, "", language):
+        print(part.content.plain)
+    if solved < len(lessons):
+        sys.exit(1)
