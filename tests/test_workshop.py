@@ -228,9 +228,11 @@ def test_the_commands_without_a_check(project: Path, run: Run) -> None:
 
 
 @pytest.fixture
-def packages(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Return a function that imports a module of the workshop."""
+def packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Any]:
+    """Return a function that imports a module of the workshop, which keeps nothing it knows."""
     monkeypatch.syspath_prepend(REPO / PROJECT_FOLDER)
+    server = importlib.import_module("lessons.workshop.server")
+    monkeypatch.setattr(server, "HOME", tmp_path / "home of the workshop")
     return lambda name: importlib.import_module(f"lessons.workshop.{name}")
 
 
@@ -267,53 +269,62 @@ def test_a_lesson_and_its_longest_sentence_fit_on_the_screen(
                 assert sentence in words or (size == SMALL and sentence[:100] in words)
 
 
-@pytest.fixture
-def address() -> str:
-    """Return the address of a class's server that is not there yet."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"http://127.0.0.1:{free.getsockname()[1]}/api"
+class Teacher:
+    """A teacher with a Prefect server, which has a password and is not there yet."""
 
+    def __init__(self, folder: Path) -> None:
+        """Choose a port."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self._port}/api"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
 
-@pytest.fixture
-def start_server(address: str, tmp_path: Path) -> Iterator[Callable[[], None]]:
-    """Return a function that starts the teacher's server, with a password, and waits for it."""
-    started: list[subprocess.Popen[bytes]] = []
-    port = address.rpartition(":")[2].removesuffix("/api")
-
-    def start() -> None:
+    def start_server(self) -> None:
+        """Start the server, and wait for it."""
         environment = {
             **os.environ,
-            "PREFECT_HOME": str(tmp_path / "teacher"),
+            "PREFECT_HOME": str(self._folder / "teacher"),
             "PREFECT_SERVER_API_AUTH_STRING": "class:secret",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         }
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+        command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(self._port)]
         quiet = subprocess.DEVNULL
-        process = subprocess.Popen(
-            [*command, "--port", port], cwd=tmp_path, env=environment, stdout=quiet, stderr=quiet
+        self._process = subprocess.Popen(
+            command, cwd=self._folder, env=environment, stdout=quiet, stderr=quiet
         )
-        started.append(process)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while process.poll() is None and time.monotonic() < deadline:
+        while self._process.poll() is None and time.monotonic() < deadline:
             try:
-                urllib.request.urlopen(f"{address}/health").close()
+                urllib.request.urlopen(f"{self.address}/health").close()
                 return
             except OSError:
                 time.sleep(0.1)
         raise AssertionError("the server did not start")
 
-    yield start
-    for process in started:
-        everyone = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        process.wait()
-        for one in psutil.wait_procs(everyone, timeout=30)[1]:
-            one.kill()
+    def stop_server(self) -> None:
+        """Stop it, and all that it has started."""
+        if self._process:
+            everyone = psutil.Process(self._process.pid).children(recursive=True)
+            self._process.terminate()
+            self._process.wait()
+            for one in psutil.wait_procs(everyone, timeout=30)[1]:
+                one.kill()
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Iterator[Teacher]:
+    """Return a teacher, whose server is stopped in the end."""
+    someone = Teacher(tmp_path)
+    yield someone
+    someone.stop_server()
 
 
 def test_a_class_at_a_glance(
-    project: Path, run: Run, address: str, start_server: Callable[[], None]
+    project: Path, run: Run, teacher: Teacher, packages: Callable[[str], Any]
 ) -> None:
+    address = teacher.address
+
     def check(number: int, name: str, **environment: str) -> str:
         command = ("main.py", "lessons", "check", str(number), "--class", address, "--name", name)
         return run(sys.executable, *command, cwd=project, **environment).stdout
@@ -322,17 +333,22 @@ def test_a_class_at_a_glance(
     show = ("main.py", "lessons", "class", address)
     away = run(sys.executable, *show, cwd=project)
     assert (away.returncode, away.stderr.count(address)) == (2, 1)
+    assert "kept for next time: 1" in check(1, "=João")
 
-    assert "kept for next time: 1" in check(1, "=João")  # the server is away
-    start_server()
-    assert "kept for next time: 2" in check(1, "=João")  # the password is missing
+    teacher.start_server()
     refused = run(sys.executable, *show, cwd=project)
     assert (refused.returncode, "PREFECT_API_AUTH_STRING" in refused.stderr) == (2, True)
     folder = project / "lessons" / NAMES[0]
     shutil.copy(folder / "solution.py", folder / "exercise.py")
     assert "kept" not in check(1, "=João", **password)  # what was kept is sent, too
-    shutil.copy(folder / "solution.py", project / "lessons" / NAMES[1] / "exercise.py")
-    check(2, "Ana", **password)
+
+    classroom, catalogue = packages("classroom"), packages("catalogue")
+    lesson, not_yet = catalogue.Lesson(WORKSHOP / NAMES[1]), packages("checking").Outcome("missing")
+    reporter = classroom.Reporter(classroom.client_for(address, None, {}), "Ana")
+    reporter.report(lesson, not_yet)
+    assert reporter.stop() == 1, "the password is missing"
+    with_password = classroom.client_for(address, "class:secret", {})
+    assert classroom.Reporter(with_password, "Ana").stop(PATIENCE_SECONDS) == 0
 
     shown = run(sys.executable, *show, cwd=project, **password)
     assert shown.returncode == 0, shown.stderr
@@ -344,7 +360,7 @@ def test_a_class_at_a_glance(
     table = (project / "reports" / "class.csv").read_text(encoding="utf-8-sig")
     rows = list(csv.DictReader(table.splitlines()))
     assert [(row["student"], row["lesson"], row["checks"]) for row in rows] == [
-        ("'=João", NAMES[0], "3"),
+        ("'=João", NAMES[0], "2"),
         ("Ana", NAMES[1], "1"),
     ]
     assert rows[0]["solved_at"]
@@ -357,7 +373,7 @@ def test_a_class_at_a_glance(
     )
     with urllib.request.urlopen(request) as answer:
         runs = json.load(answer)
-    assert len(runs) == 4
+    assert len(runs) == 3
     for one in runs:
         assert set(one["parameters"]) == {"student", "lesson", "outcome", "time"}
         assert set(one["tags"]) == {one["parameters"]["student"], one["parameters"]["lesson"]}
