@@ -10,7 +10,7 @@ from prefect.results import ResultStore
 from lessons.workshop.exercise import Exercise, a_table, expect
 from lessons.workshop.records import Run
 
-PROCESSED = Path("data", "processed", "lessons")
+PROCESSED = Path("data", "processed", "lesson_07")
 NOT_ON_WINDOWS = set('<>:"|?*\\')
 
 

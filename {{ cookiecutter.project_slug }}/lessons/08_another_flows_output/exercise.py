@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 
 ROOT = Path(__file__).resolve().parents[2]
 IRIS = ROOT / "data" / "raw" / "iris.csv"
-PROCESSED = ROOT / "data" / "processed" / "lessons"
+PROCESSED = ROOT / "data" / "processed" / "lesson_08"
 
 
 @task(

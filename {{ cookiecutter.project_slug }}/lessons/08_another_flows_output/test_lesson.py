@@ -8,7 +8,7 @@ from prefect.results import ResultStore
 
 from lessons.workshop.exercise import Exercise, a_table, expect
 
-PROCESSED = Path("data", "processed", "lessons")
+PROCESSED = Path("data", "processed", "lesson_08")
 
 
 def test_the_other_flow_goes_on_with_the_split_that_is_asked_for(exercise: Exercise) -> None:
