@@ -20,8 +20,8 @@ def start_server() -> Server:
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         del os.environ[name]
     os.environ["DO_NOT_TRACK"] = "1"
-    # A check waits for what is recorded of its tasks: written at once, not every five seconds.
-    os.environ["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE"] = "1"
+    # A check waits for what is recorded of its tasks; by default, that is written every 5 seconds.
+    os.environ["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL"] = "1"
     os.environ["PREFECT_HOME"] = str(HOME)
     os.environ["PREFECT_PROFILES_PATH"] = str(HOME / "profiles.toml")  # not the student's own
     os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".prefect" / "matplotlib"))
