@@ -4,4 +4,5 @@ from lessons.workshop.plugin import (  # noqa: F401
     exercise,
     pytest_addoption,
     pytest_runtest_makereport,
+    server,
 )

@@ -28,13 +28,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--exercise", type=Path, help="file to check in the place of exercise.py")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def server() -> None:
+    """The server, which answers by now."""
+    if SERVER:
+        wait_until_ready(SERVER)
+
+
 @pytest.fixture
 def exercise(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
     """The student's file, loaded in a fresh copy of the project: a `workshop.exercise.Exercise`."""
-    if SERVER:
-        wait_until_ready(SERVER)
     from prefect.settings import (
         PREFECT_API_TLS_INSECURE_SKIP_VERIFY,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
