@@ -60,7 +60,7 @@ def _is_split(value: object, table: pd.DataFrame, ratio: float) -> bool:
         return False
     if not all(isinstance(part, pd.DataFrame) for part in value.values()):
         return False
-    together = pd.concat([value["train"], value["test"]]).sort_index()
+    together: pd.DataFrame = pd.concat([value["train"], value["test"]]).sort_index()
     return table.equals(together) and abs(len(value["test"]) - ratio * len(table)) <= 1
 
 
