@@ -272,12 +272,12 @@ def test_a_lesson_and_its_longest_sentence_fit_on_the_screen(
 class Teacher:
     """A teacher with a Prefect server, which has a password and is not there yet."""
 
-    def __init__(self, folder: Path) -> None:
-        """Choose a port."""
+    def __init__(self, folder: Path, project: Path) -> None:
+        """Choose a port; the server is started in a project, as docs/teaching.md has it."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{self._port}/api"
-        self._folder = folder
+        self._folder, self._project = folder, project
         self._process: subprocess.Popen[bytes] | None = None
 
     def start_server(self) -> None:
@@ -291,7 +291,7 @@ class Teacher:
         command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(self._port)]
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(
-            command, cwd=self._folder, env=environment, stdout=quiet, stderr=quiet
+            command, cwd=self._project, env=environment, stdout=quiet, stderr=quiet
         )
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
@@ -313,9 +313,9 @@ class Teacher:
 
 
 @pytest.fixture
-def teacher(tmp_path: Path) -> Iterator[Teacher]:
+def teacher(tmp_path: Path, project: Path) -> Iterator[Teacher]:
     """Return a teacher, whose server is stopped in the end."""
-    someone = Teacher(tmp_path)
+    someone = Teacher(tmp_path, project)
     yield someone
     someone.stop_server()
 

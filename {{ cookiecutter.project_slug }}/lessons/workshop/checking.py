@@ -73,10 +73,12 @@ class Judge:
             if answer:
                 return Outcome(**json.loads(answer))
             self._process.wait()
-            where = re.escape(lesson.name) + r"[\\/]exercise\.py\", line (\d+)"
-            stuck = re.search(where, trace.read_text("utf-8", "replace") if trace.exists() else "")
+            where = trace.read_text("utf-8", "replace") if trace.exists() else ""
+        stuck = re.search(re.escape(lesson.name) + r"[\\/]exercise\.py\", line (\d+)", where)
         if stuck:
             return Outcome("endless_at", {"line": stuck[1]})
+        if where:  # time was up while the check waited for something else
+            return Outcome("slow", {"seconds": str(round(limit_seconds))})
         return Outcome("endless" if killed else "ended")
 
     def _wait_until_ready(self) -> None:

@@ -26,7 +26,7 @@ from flows import ROOT
 from lessons.workshop.records import Run, read_run
 
 LIMIT_SECONDS = 40  # to import Prefect, or for a run that a deployment starts: usually four
-LOGGED_WITHIN_SECONDS = 5  # after its end, the process of a run sends the last lines of its log
+LOGGED_WITHIN_SECONDS = 20  # after its end, the process of a run sends the last lines of its log
 
 
 class Serving:
@@ -45,11 +45,14 @@ class Serving:
                 time.sleep(0.05)
                 run = client.read_flow_run(run.id)
         deadline = time.monotonic() + LOGGED_WITHIN_SECONDS
-        while not any("Finished in state" in line for line in read_run(run.id).logs):
-            if time.monotonic() > deadline:
+        ended = read_run(run.id)
+        # One that has crashed may never log its end.
+        while ended.state == "Completed" and time.monotonic() < deadline:
+            if any("Finished in state" in line for line in ended.logs):
                 break
             time.sleep(0.05)
-        return read_run(run.id)
+            ended = read_run(run.id)
+        return ended
 
 
 @contextlib.contextmanager
