@@ -47,7 +47,7 @@ class Case:
     name: str
     source: str
     expects: str | None
-    limit_seconds: float = 60
+    limit_seconds: float = 1000  # only a hang takes so long
 
     def __str__(self) -> str:
         """Return what the test is called."""
@@ -140,7 +140,7 @@ def outcomes(
         outcome = own.judge.check(
             catalogue.Lesson(LESSONS / case.lesson), file, limit_seconds=case.limit_seconds
         )
-        if outcome.key in ("ended", "endless", "endless_at"):
+        if own.judge.has_ended:
             own.judge.stop()
             del own.judge
         return outcome

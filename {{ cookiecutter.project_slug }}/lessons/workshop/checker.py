@@ -35,7 +35,7 @@ class Checks:
             if not self._interrupted:
                 raise
         harmless = outcome is not None and (outcome.passed or is_as_delivered(lesson))
-        if self._interrupted or not harmless:
+        if self._interrupted or not harmless or self._judge.has_ended:
             # Who knows what faulty code has done to the judge; the next is ready when it is needed.
             self._judge.stop()
             self._judge = Judge()

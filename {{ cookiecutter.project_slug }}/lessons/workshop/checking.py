@@ -95,6 +95,11 @@ class Judge:
             print(order, file=self._process.stdin, flush=True)
         return self._process.stdout.readline()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether a check has ended the process, so that it checks no more."""
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         """Let the process end, whatever it is doing; a check that runs comes back at once."""
         self._process.kill()

@@ -13,8 +13,6 @@ from prefect.client.schemas.objects import FlowRun, Log, TaskRun, TaskRunResult
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 from prefect.logging.handlers import APILogHandler
 
-RECORDED_WITHIN_SECONDS = 60  # Prefect sends what became of a task in the background
-
 
 @dataclass(frozen=True)
 class TaskRecord:
@@ -116,19 +114,17 @@ def _state(record: FlowRun | TaskRun) -> str:
 def _task_runs(flow_run: UUID) -> list[TaskRun]:
     """Return the task runs of a flow run, once all that ended here are recorded as ended.
 
-    Raises `TimeoutError` where that takes too long: half of a record would blame the student.
+    Prefect sends that in the background. However slow it is, half of a record would blame the
+    student: so nothing here gives up, and a check has its limit.
     """
     expected = ENDED.task_runs.get(str(flow_run), set())
     wanted = FlowRunFilter.model_validate({"id": {"any_": [flow_run]}})
-    deadline = time.monotonic() + RECORDED_WITHIN_SECONDS
     with get_client(sync_client=True) as client:
         while True:
             found = client.read_task_runs(flow_run_filter=wanted, limit=200)
             final = {str(task.id) for task in found if task.state and task.state.is_final()}
             if expected <= final:
                 return found
-            if time.monotonic() > deadline:
-                raise TimeoutError("The server has not recorded the tasks of a run.")
             time.sleep(0.02)
 
 
