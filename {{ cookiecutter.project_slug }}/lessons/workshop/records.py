@@ -117,29 +117,35 @@ def _task_runs(flow_run: UUID) -> list[TaskRun]:
     Prefect sends that in the background. However slow it is, half of a record would blame the
     student: so nothing here gives up, and a check has its limit.
     """
-    expected = ENDED.task_runs.get(str(flow_run), set())
+    said = ENDED.messages.get(str(flow_run), {})
     wanted = FlowRunFilter.model_validate({"id": {"any_": [flow_run]}})
     with get_client(sync_client=True) as client:
         while True:
             found = client.read_task_runs(flow_run_filter=wanted, limit=200)
-            final = {str(task.id) for task in found if task.state and task.state.is_final()}
-            if expected <= final:
+            states = {str(task.id): f"{ENDED_IN}{_state(task)}(" for task in found}
+            if all(said[one].startswith(states.get(one, " ")) for one in said):
                 return found
             time.sleep(0.02)
 
 
+ENDED_IN = "Finished in state "
+
+
 class _Ended(logging.Handler):
-    """Notes which task runs have ended in this process."""
+    """Notes the last message of each task run that has ended in this process, which says how.
+
+    That may be `NotReady`, which is no final state: such a task never began.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self.task_runs: dict[str, set[str]] = {}
+        self.messages: dict[str, dict[str, str]] = {}  # of each flow run, by task run
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage().startswith("Finished in state"):
+        if record.getMessage().startswith(ENDED_IN):
             ids = vars(record)  # a task that is called outside a flow has no flow run
-            ended = self.task_runs.setdefault(str(ids.get("flow_run_id")), set())
-            ended.add(str(ids.get("task_run_id")))
+            ended = self.messages.setdefault(str(ids.get("flow_run_id")), {})
+            ended[str(ids.get("task_run_id"))] = record.getMessage()
 
 
 ENDED = _Ended()
