@@ -1,8 +1,10 @@
 """The lessons: each check says the right sentence, and both languages say the same things.
 
 The cases are in `tests/lessons/<lesson>.toml`: changes to the lesson's solution that are right in
-another way, or wrong, with the key of the sentence that names the mistake.
-One lesson alone: `python -m pytest tests/test_lessons.py -k 01_tasks`.
+another way, or wrong, with the key of the sentence that names the mistake. `make test` tries what
+is named in `each_time`: the right ones that differ most, and wrong ones that are hard to tell from
+them; `make torture` tries the rest.
+One lesson alone: `python -m pytest tests/test_lessons.py -k 01_tasks -m ''`.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class Case:
     name: str
     source: str
     expects: str | None
+    each_time: bool = True
     limit_seconds: float = 1000  # only a hang takes so long
 
     def __str__(self) -> str:
@@ -89,12 +92,22 @@ def cases() -> list[Case]:
             text = (LESSONS / name / f"{file}.py").read_text(encoding="utf-8")
             found.append(Case(name, file, text, expects))
     for name, file in [(NAMES[0], "any"), *((name, name) for name in NAMES)]:
-        for kind, described in toml(REPO / "tests" / "lessons" / f"{file}.toml").items():
-            for title, case in described.items():
+        described = toml(REPO / "tests" / "lessons" / f"{file}.toml")
+        for kind in ("right", "wrong"):
+            for title, case in described[kind].items():
                 options = {key: case[key] for key in ("limit_seconds",) if key in case}
+                options["each_time"] = f"{kind}.{title}" in described["each_time"]
                 called = f"{'any-' if file == 'any' else ''}{kind}-{title}"
                 found.append(Case(name, called, source(name, case), case.get("expects"), **options))
     return found
+
+
+def marked_cases() -> list[Any]:
+    """Return the same as parameters of a test, of which `make test` leaves most to `torture`."""
+    return [
+        pytest.param(case, id=str(case), marks=() if case.each_time else pytest.mark.torture)
+        for case in cases()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +180,7 @@ def outcomes(
         judge.stop()
 
 
-@pytest.mark.parametrize("case", cases(), ids=str)
+@pytest.mark.parametrize("case", marked_cases())
 def test_a_check_says_what_is_wrong_and_nothing_else(
     case: Case, outcomes: dict[Case, Future[Any]]
 ) -> None:
@@ -194,6 +207,10 @@ def test_a_lesson_is_complete(lesson: str) -> None:
     described = toml(REPO / "tests" / "lessons" / f"{lesson}.toml")
     assert len(described["right"]) >= 2
     assert len(described["wrong"]) >= 4
+    often = [one.split(".") for one in described["each_time"]]
+    assert all(title in described[kind] for kind, title in often)
+    assert [kind for kind, _ in often].count("right") >= 2
+    assert [kind for kind, _ in often].count("wrong") >= 4
 
 
 @pytest.mark.parametrize("lesson", NAMES)
