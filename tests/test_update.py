@@ -52,18 +52,18 @@ def test_an_existing_folder_is_not_touched_without_f(
     assert not list((tmp_path / "iris-project").iterdir())
 
 
-@pytest.mark.parametrize("language", ["en", "pt-BR"])
+@pytest.mark.parametrize(("language", "lessons"), [("en", "no"), ("pt-BR", "yes")])
 def test_overwriting_keeps_a_person_s_own_files(
-    run: Run, template: Path, tmp_path: Path, language: str
+    run: Run, template: Path, tmp_path: Path, language: str, lessons: str
 ) -> None:
-    run("cookiecutter", template, "--no-input", cwd=tmp_path)
+    run("cookiecutter", template, "--no-input", f"lessons={lessons}", cwd=tmp_path)
     project = BakedProject(tmp_path / "iris-project")
     before = project.names()
     for name in OWN_FILES:
         (project.path / name).parent.mkdir(parents=True, exist_ok=True)
         (project.path / name).write_text("mine", encoding="utf-8")
     (project.path / "main.py").write_text("damaged", encoding="utf-8")
-    again = ["--no-input", "-f", f"language={language}"]
+    again = ["--no-input", "-f", f"language={language}", f"lessons={lessons}"]
     finished = run("cookiecutter", template, *again, cwd=tmp_path)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert project.names() == sorted([*before, *OWN_FILES], key=lambda name: Path(name).parts)
