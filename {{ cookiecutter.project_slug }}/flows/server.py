@@ -7,19 +7,21 @@ that process ends, however it ends, the pipe closes and the server stops. Nothin
 import atexit
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 import tomllib
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from flows import CONSOLE_HANDLER, ROOT, UserError
+from flows import CONSOLE_HANDLER, ROOT, CannotWrite, UserError
 
 HOST = "127.0.0.1"
 FIRST_PORT = 4200  # Prefect's own; the next free one is taken where it is in use
@@ -113,8 +115,8 @@ def start(*, dashboard: bool = False) -> Server:
     With `dashboard`, it serves Prefect's pages, and later runs find it; without, it serves this
     run alone. It answers only after a while: see `wait_until_ready`.
     """
-    prefect_home().mkdir(parents=True, exist_ok=True)
-    with _log_path().open("w", encoding="utf-8") as log:
+    set_damaged_database_aside()
+    with _open_log() as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.server_process", *(["--dashboard"] if dashboard else [])],
             cwd=ROOT,
@@ -132,8 +134,30 @@ def start(*, dashboard: bool = False) -> Server:
     # Registered before Prefect is imported, so that it runs after Prefect has sent its last logs.
     atexit.register(stop, server)
     if dashboard:
-        _record().write_text(json.dumps({"api_url": server.api_url}), encoding="utf-8")
+        with _errors_in_words():
+            _record().write_text(json.dumps({"api_url": server.api_url}), encoding="utf-8")
     return server
+
+
+def set_damaged_database_aside() -> None:
+    """Move a damaged database of Prefect's to another name, so that a new one is made, and say so.
+
+    What runs left in their folders does not need it.
+    """
+    database = prefect_home() / "prefect.db"
+    parts = [database.with_name(database.name + end) for end in ("", "-wal", "-shm")]
+    if not _is_damaged(database) and not any(part.is_dir() for part in parts):
+        return
+    damaged = f".damaged-{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    with _errors_in_words():
+        for part in parts:
+            if part.exists():
+                part.rename(part.with_name(part.name + damaged))
+    print(
+        f"Prefect's database {database} is damaged. It is kept as {database.name}{damaged}, and "
+        "a new one is made: the dashboard begins anew, the files of your runs are all there.",
+        file=sys.stderr,
+    )
 
 
 def wait_until_ready(server: Server) -> Server:
@@ -185,6 +209,31 @@ def stop(server: Server) -> None:
     except subprocess.TimeoutExpired:
         server.process.kill()
         server.process.wait()
+
+
+def _is_damaged(database: Path) -> bool:
+    if not database.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(database, timeout=60)) as connection:
+            answer: tuple[str] = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        return error.sqlite_errorcode in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return answer != ("ok",)
+
+
+@contextmanager
+def _errors_in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(f"{prefect_home()} cannot be used: {error.strerror}.") from None
+
+
+def _open_log() -> TextIO:
+    with _errors_in_words():
+        prefect_home().mkdir(parents=True, exist_ok=True)
+        return _log_path().open("w", encoding="utf-8")
 
 
 def _environment() -> dict[str, str]:
