@@ -22,7 +22,7 @@ from conftest import Answer, facts, outputs
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
 
 from flows import CannotWrite, UserError, history, models, runs, server, server_process
-from flows.data_engineer import INTERIM, PROCESSED, data_engineer
+from flows.data_engineer import INTERIM, PROCESSED
 from flows.data_science import data_science
 from flows.deployments import read_schedule
 from flows.main_flow import main_flow
@@ -67,7 +67,7 @@ def test_a_killed_run_is_marked_as_crashed_by_the_next(project: Path, program: P
     assert facts(project, killed)["state"] == "Running"
 
     second = program("run", "data-engineer", **own)
-    out, err = second.communicate()
+    _out, err = second.communicate()
     assert second.returncode == 0, err
     assert err.startswith(f"The run {killed} was killed: it is marked as Crashed.\n"), err
     assert facts(project, killed)["state"] == "Crashed"
@@ -352,7 +352,7 @@ def test_a_run_goes_on_with_a_new_database(project: Path, program: Program) -> N
     (project / ".prefect").mkdir()
     (project / ".prefect" / "prefect.db").write_bytes(b"SQLite format 3\0" + bytes(5000))
     process = program("run", "data-engineer", PREFECT_API_URL=None, PREFECT_HOME=None)
-    out, err = process.communicate()
+    _out, err = process.communicate()
     assert process.returncode == 0, err
     assert re.match(r"Prefect's database \S.*prefect\.db is damaged\. It is kept as ", err), err
     assert "Traceback" not in err
