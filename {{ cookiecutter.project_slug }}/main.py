@@ -244,7 +244,10 @@ def main(arguments: list[str]) -> int:
         if isinstance(error, UserError):
             print(without_password(f"Error: {error}"), file=sys.stderr)
             return error.exit_code
-        print(without_password(f"Error: {type(error).__name__}: {error}"), file=sys.stderr)
+        from flows.server import in_words
+
+        said = in_words(error) or f"{type(error).__name__}: {error}"
+        print(without_password(f"Error: {said}"), file=sys.stderr)
         print("The run failed; --debug shows where.", file=sys.stderr)
         return 1
     return 0

@@ -10,6 +10,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 import urllib.request
@@ -173,12 +174,25 @@ def wait_until_ready(server: Server) -> Server:
     while server.process.poll() is None and time.monotonic() < deadline:
         try:
             _ask(f"{server.api_url}/health")
+            threading.Thread(target=_end_with, args=(server.process,), daemon=True).start()
             return server
         except OSError:
             time.sleep(0.05)
     if server.process.poll() == CANNOT_SERVE:
         return PLAIN
     raise UserError(f"The Prefect server did not start; {_log_path()} says why.")
+
+
+def in_words(error: Exception) -> str | None:
+    """Return what an error of Prefect's client says of its server; None for any other error."""
+    text = str(error).partition("\n")[0]
+    is_version = text.startswith("Found incompatible versions")
+    is_silence = text.startswith("Failed to reach API")  # Prefect's own words for any bad answer
+    is_failure = type(error).__module__.startswith(("httpx", "httpcore"))
+    is_refusal = type(error).__name__ == "PrefectHTTPStatusError"
+    if not (is_version or is_silence or is_failure or is_refusal):
+        return None
+    return f"The Prefect server at {_address()} cannot be used: {text.rstrip('.')}."
 
 
 @contextmanager
@@ -234,6 +248,28 @@ def _open_log() -> TextIO:
     with _errors_in_words():
         prefect_home().mkdir(parents=True, exist_ok=True)
         return _log_path().open("w", encoding="utf-8")
+
+
+def _end_with(process: "subprocess.Popen[str]") -> None:
+    """End this process, too, when its server ends first: Prefect would ask on for minutes."""
+    assert process.stdout is not None
+    process.stdout.read()  # returns when the server ends, in whatever way
+    if process.stdin is None or process.stdin.closed:
+        return  # `stop` has asked for it
+    sys.stdout.flush()
+    print(
+        f"Error: The Prefect server of this run has ended; {_log_path()} may say why. "
+        "Run it once more.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)
+
+
+def _address() -> str:
+    from prefect.settings import PREFECT_API_URL
+
+    return str(PREFECT_API_URL.value())
 
 
 def _environment() -> dict[str, str]:
