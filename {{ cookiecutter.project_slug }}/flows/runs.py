@@ -32,7 +32,6 @@ CHECKPOINT_NAME = "{run}/{task_name}"
 
 MODELS_DIR = ROOT / "models"
 REPORTS_DIR = ROOT / "reports"
-FOLDERS = (PROCESSED_DIR, MODELS_DIR, REPORTS_DIR)
 PACKAGES = ("prefect", "pandas", "pyarrow", "scikit-learn", "skops")
 
 unwritten: dict[str, UserError] = {}  # by run, why one of its files could not be written
@@ -118,7 +117,8 @@ def mark_killed_runs() -> list[str]:
         for aside in PROCESSED_DIR.glob(f".*.{flow_run_id}"):
             shutil.rmtree(aside, ignore_errors=True)
         let_go(flow_run_id)
-    remove_unfinished([folder / run for folder in FOLDERS for run in marked])
+    folders = (PROCESSED_DIR, MODELS_DIR, REPORTS_DIR)
+    remove_unfinished(folder / run for folder in folders for run in marked)
     return marked
 
 
@@ -153,7 +153,7 @@ def _mark_in_prefect(flow_run_id: str) -> None:
         )
         for one in [*flow_runs, client.read_flow_run(UUID(flow_run_id))]:
             if one.state and not one.state.is_final():
-                state = Crashed(message="Its process was killed.")
+                state: State[Any] = Crashed(message="Its process was killed.")
                 client.set_flow_run_state(one.id, state, force=True)
 
 

@@ -229,7 +229,9 @@ def _is_damaged(database: Path) -> bool:
     if not database.is_file():
         return False
     try:
-        with closing(sqlite3.connect(database, timeout=60)) as connection:
+        # Only to read: else SQLite would throw away what belongs to a damaged file.
+        url = f"{database.as_uri()}?mode=ro"
+        with closing(sqlite3.connect(url, uri=True, timeout=60)) as connection:
             answer: tuple[str] = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         return error.sqlite_errorcode in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

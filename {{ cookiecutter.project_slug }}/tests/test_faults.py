@@ -191,7 +191,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(
 ) -> None:
     file = in_run(run)[name]
     damage(project / file, how)
-    with pytest.raises(UserError, match=f"{Path(file).name} is damaged: run its flow again"):
+    with pytest.raises(UserError, match=f"{Path(file).stem}.* is damaged: run its flow again"):
         PROCESSED.read(f"{run}/{name.split()[-1]}")
 
 
@@ -267,7 +267,9 @@ def test_a_damaged_run_json_is_refused_by_name_and_disturbs_no_new_run(
     how: str, project: Path, run: str, command: Command
 ) -> None:
     file = f"data/processed/{run}/run.json"
-    damage(project / file, how)
+    path = project / file
+    path.write_bytes(path.read_bytes().rstrip())  # it would be whole without its last byte, too
+    damage(path, how)
     if how == "of another version":  # it says nothing of what was kept
         assert command("predict", 5.1, 3.5, 1.4, 0.2).err.startswith("Error: There is no model")
         return
@@ -469,9 +471,8 @@ def test_a_daily_schedule_keeps_its_hour_when_clocks_change(timezone: str, day: 
 
 def test_every_so_many_seconds_does_not_mind_when_clocks_change() -> None:
     given: Any = read_schedule(3600, None, None)
+    assert given.timezone is None  # with America/New_York, Prefect would leave out an hour
     anchor = datetime(2026, 11, 1, 3, tzinfo=UTC)  # before New York's hour that comes twice
-    schedule = IntervalSchedule(
-        interval=given.interval, anchor_date=anchor, timezone="America/New_York"
-    )
+    schedule = IntervalSchedule(interval=given.interval, anchor_date=anchor)
     times = asyncio.run(schedule.get_dates(6, anchor))
     assert {(b - a).total_seconds() for a, b in pairwise(times)} == {3600}
