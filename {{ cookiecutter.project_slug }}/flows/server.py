@@ -176,7 +176,7 @@ def wait_until_ready(server: Server) -> Server:
             _ask(f"{server.api_url}/health")
             threading.Thread(target=_end_with, args=(server.process,), daemon=True).start()
             return server
-        except OSError:
+        except (OSError, ValueError):  # it may have ended before it named its address
             time.sleep(0.05)
     if server.process.poll() == CANNOT_SERVE:
         return PLAIN
