@@ -1,21 +1,21 @@
-"""What earlier runs left: their order, which came to an end, and which were killed before it.
+"""What earlier runs left: their order, which came to an end, which were killed, what was damaged.
 
-It reads each run's `run.json`, and does without Prefect: a prediction asks it, too.
+It does without Prefect: a prediction asks it, too.
 """
 
 import json
 import sqlite3
+import sys
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from flows import ROOT, UserError
 
 PROCESSED_DIR = ROOT / "data" / "processed"
-RUNNING_DIR = (
-    ROOT / ".prefect" / "running"
-)  # for each run that goes on a file, by its flow run's id
+RUNNING_DIR = ROOT / ".prefect" / "running"  # a file for each run that goes on, named by its id
 
 _held: dict[str, sqlite3.Connection] = {}
 
@@ -91,6 +91,38 @@ def hold_killed() -> list[str]:
                 _held[path.name] = _locked(path)
                 killed.append(path.name)
     return killed
+
+
+def set_damaged_aside(database: Path) -> None:
+    """Give a damaged database of Prefect's another name, so that a new one is made, and say so.
+
+    What runs left in their folders does not need it. Raises `OSError` where it cannot be renamed.
+    """
+    parts = [database.with_name(database.name + end) for end in ("", "-wal", "-shm")]
+    if not any(part.is_dir() for part in parts) and not _is_damaged(database):
+        return
+    damaged = f".damaged-{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for part in parts:
+        if part.exists():
+            part.rename(part.with_name(part.name + damaged))
+    print(
+        f"Prefect's database {database} is damaged. It is kept as {database.name}{damaged}, and "
+        "a new one is made: the dashboard begins anew, the files of your runs are all there.",
+        file=sys.stderr,
+    )
+
+
+def _is_damaged(database: Path) -> bool:
+    if not database.is_file():
+        return False
+    try:
+        # Only to read: else SQLite would throw away what belongs to a damaged file.
+        url = f"{database.as_uri()}?mode=ro"
+        with closing(sqlite3.connect(url, uri=True, timeout=60)) as connection:
+            answer: tuple[str] = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        return error.sqlite_errorcode in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return answer != ("ok",)
 
 
 def _locked(path: Path) -> sqlite3.Connection:

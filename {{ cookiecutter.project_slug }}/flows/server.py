@@ -7,7 +7,6 @@ that process ends, however it ends, the pipe closes and the server stops. Nothin
 import atexit
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,14 +14,14 @@ import time
 import tomllib
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
 from flows import CONSOLE_HANDLER, ROOT, CannotWrite, UserError
+from flows.history import set_damaged_aside
 
 HOST = "127.0.0.1"
 FIRST_PORT = 4200  # Prefect's own; the next free one is taken where it is in use
@@ -116,7 +115,8 @@ def start(*, dashboard: bool = False) -> Server:
     With `dashboard`, it serves Prefect's pages, and later runs find it; without, it serves this
     run alone. It answers only after a while: see `wait_until_ready`.
     """
-    set_damaged_database_aside()
+    with _errors_in_words():
+        set_damaged_aside(prefect_home() / "prefect.db")
     with _open_log() as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.server_process", *(["--dashboard"] if dashboard else [])],
@@ -138,27 +138,6 @@ def start(*, dashboard: bool = False) -> Server:
         with _errors_in_words():
             _record().write_text(json.dumps({"api_url": server.api_url}), encoding="utf-8")
     return server
-
-
-def set_damaged_database_aside() -> None:
-    """Move a damaged database of Prefect's to another name, so that a new one is made, and say so.
-
-    What runs left in their folders does not need it.
-    """
-    database = prefect_home() / "prefect.db"
-    parts = [database.with_name(database.name + end) for end in ("", "-wal", "-shm")]
-    if not _is_damaged(database) and not any(part.is_dir() for part in parts):
-        return
-    damaged = f".damaged-{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    with _errors_in_words():
-        for part in parts:
-            if part.exists():
-                part.rename(part.with_name(part.name + damaged))
-    print(
-        f"Prefect's database {database} is damaged. It is kept as {database.name}{damaged}, and "
-        "a new one is made: the dashboard begins anew, the files of your runs are all there.",
-        file=sys.stderr,
-    )
 
 
 def wait_until_ready(server: Server) -> Server:
@@ -223,19 +202,6 @@ def stop(server: Server) -> None:
     except subprocess.TimeoutExpired:
         server.process.kill()
         server.process.wait()
-
-
-def _is_damaged(database: Path) -> bool:
-    if not database.is_file():
-        return False
-    try:
-        # Only to read: else SQLite would throw away what belongs to a damaged file.
-        url = f"{database.as_uri()}?mode=ro"
-        with closing(sqlite3.connect(url, uri=True, timeout=60)) as connection:
-            answer: tuple[str] = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
-        return error.sqlite_errorcode in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    return answer != ("ok",)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import pytest
 from conftest import Answer, facts, outputs
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
 
-from flows import CannotWrite, UserError, history, models, runs, server, server_process
+from flows import CannotWrite, UserError, history, models, runs, server_process
 from flows.data_engineer import INTERIM, PROCESSED
 from flows.data_science import data_science
 from flows.deployments import read_schedule
@@ -306,7 +306,7 @@ def test_a_damaged_database_is_set_aside_and_kept(
 ) -> None:
     damage(home / "prefect.db", how)
     before = {path.name: path.stat().st_size for path in home.glob("*") if path.is_file()}
-    server.set_damaged_database_aside()
+    history.set_damaged_aside(home / "prefect.db")
     said = capsys.readouterr().err
     assert said.startswith(f"Prefect's database {home / 'prefect.db'} is damaged. It is kept as ")
     assert said.count("\n") == 1
@@ -323,7 +323,7 @@ def test_after_any_damage_the_database_can_be_used_or_is_set_aside(
 ) -> None:
     if how != "untouched":
         damage(home / name, how)
-    server.set_damaged_database_aside()
+    history.set_damaged_aside(home / "prefect.db")
     assert server_process.prepare_database(f"sqlite+aiosqlite:///{home / 'prefect.db'}")
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -342,7 +342,7 @@ def test_a_database_with_one_bit_flipped_can_be_used_or_is_set_aside(
         for one in home.glob("prefect.db?*"):
             one.unlink()
         path.write_bytes(flipped(content, place))
-        server.set_damaged_database_aside()
+        history.set_damaged_aside(home / "prefect.db")
         outcomes.add("set aside" if capsys.readouterr().err else "used")
         if path.exists():
             with closing(sqlite3.connect(path)) as database:
