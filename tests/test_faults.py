@@ -241,11 +241,23 @@ def sweep(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return Sweep(generated, tmp_path_factory.mktemp("sweep"))
 
 
-@pytest.mark.parametrize(("number", "server"), [(4, False), (2, True)])
-def test_after_a_kill_the_next_run_is_as_if_nothing_had_been(
-    number: int, server: bool, sweep: Sweep
-) -> None:
-    sweep.all(list(range(number)), number, server=server)
+def test_after_a_kill_the_next_run_is_as_if_nothing_had_been(sweep: Sweep) -> None:
+    sweep.all(list(range(4)), 4, server=False)
+
+
+@pytest.mark.parametrize("task", ["load_data", "train_model"])
+def test_a_run_whose_own_server_is_killed_says_so_at_once(task: str, sweep: Sweep) -> None:
+    project = sweep.new(task)
+    program = Program(project)
+    program.wait_for(f"Task run '{task}")
+    for server in program.children():
+        server.kill()
+    sentence = assert_sentence(program.end())
+    log = project / ".prefect" / "server.log"
+    assert sentence == (
+        f"Error: The Prefect server of this run has ended; {log} may say why. Run it once more."
+    )
+    assert_as_if_nothing_had_been(project, sweep.accuracy)
 
 
 # In pieces, each with moments from the whole run: so one that is interrupted has shown something.

@@ -469,6 +469,27 @@ def test_a_daily_schedule_keeps_its_hour_when_clocks_change(timezone: str, day: 
     assert all((b.date() - a.date()).days == 1 for a, b in pairwise(times))
 
 
+@pytest.mark.parametrize(
+    ("timezone", "cron", "day"),
+    [
+        ("America/New_York", "30 2 * * *", datetime(2027, 3, 14)),  # there is no such time
+        ("America/New_York", "30 1 * * *", datetime(2026, 11, 1)),  # it comes twice
+        ("Europe/Lisbon", "30 1 * * *", datetime(2027, 3, 28)),
+        ("Europe/Lisbon", "30 1 * * *", datetime(2026, 10, 25)),
+        ("America/Sao_Paulo", "0 0 * * *", datetime(2018, 11, 4)),
+        ("America/Sao_Paulo", "30 23 * * *", datetime(2019, 2, 16)),
+    ],
+)
+def test_a_time_that_is_missing_or_comes_twice_is_run_once(
+    timezone: str, cron: str, day: datetime
+) -> None:
+    zone = ZoneInfo(timezone)
+    start = datetime.fromtimestamp(day.replace(tzinfo=zone).timestamp() - 100_000, UTC)
+    times = cron_times(cron, timezone, start, 5)
+    gaps = [(b - a).total_seconds() / 3600 for a, b in pairwise(times)]
+    assert set(gaps) <= {23, 24, 25}  # a missing time is run an hour earlier
+
+
 def test_every_so_many_seconds_does_not_mind_when_clocks_change() -> None:
     given: Any = read_schedule(3600, None, None)
     assert given.timezone is None  # with America/New_York, Prefect would leave out an hour
