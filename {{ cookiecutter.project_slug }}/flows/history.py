@@ -3,6 +3,7 @@
 It does without Prefect: a prediction asks it, too.
 """
 
+import atexit
 import json
 import sqlite3
 import sys
@@ -72,6 +73,7 @@ def hold(flow_run_id: str) -> None:
     with suppress(OSError, sqlite3.Error):  # then nobody learns it when the run is killed
         RUNNING_DIR.mkdir(parents=True, exist_ok=True)
         _held[flow_run_id] = _locked(RUNNING_DIR / flow_run_id)
+        atexit.register(let_go, flow_run_id)  # a flow of somebody's own may lack the hook
 
 
 def let_go(flow_run_id: str) -> None:

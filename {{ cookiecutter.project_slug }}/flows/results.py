@@ -58,7 +58,7 @@ class _ResultStorage(WritableFileSystem):
         run, _, task = location.partition("/")
         wanted = PurePosixPath(task).name
         for name in newest_first(self.runs()) if run == LATEST else [run]:
-            if run == LATEST and not has_kept(name, wanted):
+            if run == LATEST and not self.counts(name, wanted):
                 continue
             file = record_key(f"{name}/{task}")
             try:
@@ -119,6 +119,10 @@ class _ResultStorage(WritableFileSystem):
         """Return the names of all runs, in any order."""
         raise NotImplementedError
 
+    def counts(self, run: str, task: str) -> bool:
+        """Tell whether a run's output may be the latest; a bucket does not know how runs ended."""
+        return True
+
     def get(self, key: str) -> bytes:
         """Return a file's bytes; raise `FileNotFoundError` where there is none."""
         raise NotImplementedError
@@ -145,6 +149,10 @@ class LocalResult(_ResultStorage):
         if not folder.is_dir():
             return []
         return [path.name for path in folder.glob("[!.]*/")]
+
+    def counts(self, run: str, task: str) -> bool:
+        """Tell whether a run's output may be the latest: not if it was killed, or failed."""
+        return has_kept(run, task)
 
     def get(self, key: str) -> bytes:
         """Return a file's bytes; raise `FileNotFoundError` where there is none."""
