@@ -101,10 +101,11 @@ class _ResultStorage(WritableFileSystem):
         try:
             yield
         except UserError as error:
-            unwritten[current_run()] = error
+            unwritten.setdefault(current_run(), error)
             raise
         except Exception as error:
-            unwritten[current_run()] = CannotWrite(f"{self.where(key)} cannot be written: {error}.")
+            error_in_words = CannotWrite(f"{self.where(key)} cannot be written: {error}.")
+            unwritten.setdefault(current_run(), error_in_words)
             raise
 
     async def aread_path(self, path: str) -> bytes:

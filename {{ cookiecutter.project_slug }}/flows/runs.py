@@ -92,7 +92,7 @@ def finish_run(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> No
     try:
         update_run(run, flows={flow.name: ended}, results=results, **whole_run)
     except CannotWrite as error:
-        unwritten[run] = error
+        unwritten.setdefault(run, error)
         raise
     if whole_run and not state.is_completed():
         _forget_if_empty(run)

@@ -677,7 +677,7 @@ def test_the_log_of_a_failed_write_says_why(
         logs.PrefectConsoleHandler, "emit", lambda self, record: shown.append(self.format(record))
     )
     caplog.set_level(logging.INFO)
-    with pytest.raises(CannotWrite, match=r"split_data\.parquet .*: No space left on device"):
+    with pytest.raises(CannotWrite, match="cannot be written: No space left on device"):
         data_engineer()
     (first, *_) = [line for line in shown if "committing transaction" in line]
     assert "No space left on device" in first
