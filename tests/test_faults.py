@@ -380,14 +380,26 @@ def server(generated: Path, tmp_path: Path) -> Iterator[Server]:
     server.kill()
 
 
+FOR_EVER = None
+
+
+# How often Prefect's client asks again is a setting of Prefect's: five times by default.
 @pytest.mark.parametrize(
-    "seconds", [1, 10, pytest.param(60, marks=pytest.mark.torture), None], ids=str
+    ("seconds", "retries"),
+    [
+        (1, 5),
+        (10, 5),
+        (FOR_EVER, 1),
+        pytest.param(60, 5, marks=pytest.mark.torture),
+        pytest.param(FOR_EVER, 5, marks=pytest.mark.torture),
+    ],
 )
 def test_a_run_whose_server_goes_away_ends_or_says_so(
-    seconds: int | None, generated: Path, server: Server, tmp_path: Path
+    seconds: int | None, retries: int, generated: Path, server: Server, tmp_path: Path
 ) -> None:
     project = Path(shutil.copytree(generated, tmp_path / "project"))
-    program = Program(project, PREFECT_API_URL=server.api_url)
+    chosen = {"PREFECT_API_URL": server.api_url, "PREFECT_CLIENT_MAX_RETRIES": str(retries)}
+    program = Program(project, **chosen)
     program.wait_for("Task run 'split_data")
     server.kill()
     if seconds is not None:

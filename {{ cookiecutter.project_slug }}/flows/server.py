@@ -171,7 +171,8 @@ def in_words(error: Exception) -> str | None:
     is_refusal = type(error).__name__ == "PrefectHTTPStatusError"
     if not (is_version or is_silence or is_failure or is_refusal):
         return None
-    return f"The Prefect server at {_address()} cannot be used: {text.rstrip('.')}."
+    reason = "nothing answers as Prefect does" if is_silence else text.rstrip(".")
+    return f"The Prefect server at {_address()} cannot be used: {reason}."
 
 
 @contextmanager
