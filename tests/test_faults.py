@@ -62,7 +62,7 @@ class Ended:
     @property
     def accuracy(self) -> str:
         """What it says of the accuracy."""
-        return re.findall(r"^Accuracy +(.*)$", self.out, re.MULTILINE)[0]
+        return str(re.findall(r"^Accuracy +(.*)$", self.out, re.MULTILINE)[0])
 
 
 class Program:
@@ -145,7 +145,7 @@ def assert_whole(project: Path) -> None:
         if path.suffix == ".json":
             json.loads(content)
         elif path.suffix == ".parquet":
-            pq.read_table(io.BytesIO(content))  # type: ignore[no-untyped-call]
+            pq.read_table(io.BytesIO(content))
         elif path.suffix == ".skops":
             assert zipfile.ZipFile(io.BytesIO(content)).testzip() is None
         elif path.suffix == ".png":

@@ -445,7 +445,7 @@ def test_a_run_over_new_year_is_named_after_its_begin() -> None:
 def cron_times(cron: str, timezone: str, start: datetime, number: int) -> list[datetime]:
     """Return when Prefect's server would start the runs of `serve --cron`."""
     given: Any = read_schedule(None, cron, timezone)
-    schedule = CronSchedule(cron=given.cron, timezone=given.timezone)
+    schedule: Any = CronSchedule(cron=given.cron, timezone=given.timezone)
     return asyncio.run(schedule.get_dates(number, start))
 
 
@@ -494,6 +494,7 @@ def test_every_so_many_seconds_does_not_mind_when_clocks_change() -> None:
     given: Any = read_schedule(3600, None, None)
     assert given.timezone is None  # with America/New_York, Prefect would leave out an hour
     anchor = datetime(2026, 11, 1, 3, tzinfo=UTC)  # before New York's hour that comes twice
-    schedule = IntervalSchedule(interval=given.interval, anchor_date=anchor)
+    begin: Any = anchor
+    schedule: Any = IntervalSchedule(interval=given.interval, anchor_date=begin)
     times = asyncio.run(schedule.get_dates(6, anchor))
     assert {(b - a).total_seconds() for a, b in pairwise(times)} == {3600}
