@@ -57,7 +57,7 @@ class _ResultStorage(WritableFileSystem):
         """
         run, _, task = location.partition("/")
         wanted = PurePosixPath(task).name
-        for name in newest_first(self.runs()) if run == LATEST else [run]:
+        for name in self.runs() if run == LATEST else [run]:
             if run == LATEST and not self.counts(name, wanted):
                 continue
             file = record_key(f"{name}/{task}")
@@ -117,7 +117,7 @@ class _ResultStorage(WritableFileSystem):
         self.write_path(path, content)
 
     def runs(self) -> list[str]:
-        """Return the names of all runs, in any order."""
+        """Return the names of all runs, newest first."""
         raise NotImplementedError
 
     def counts(self, run: str, task: str) -> bool:
@@ -145,11 +145,11 @@ class LocalResult(_ResultStorage):
     dir: str
 
     def runs(self) -> list[str]:
-        """Return the names of all runs, in any order."""
+        """Return the names of all runs, newest first."""
         folder = ROOT / self.dir
         if not folder.is_dir():
             return []
-        return [path.name for path in folder.glob("[!.]*/")]
+        return newest_first(path.name for path in folder.glob("[!.]*/"))
 
     def counts(self, run: str, task: str) -> bool:
         """Tell whether a run's output may be the latest: not if it was killed, or failed."""
@@ -186,10 +186,10 @@ class _BucketResult(_ResultStorage):
     _errors: ClassVar[str]  # the package of the errors that tell of the bucket
 
     def runs(self) -> list[str]:
-        """Return the names of all runs, in any order."""
+        """Return the names of all runs, newest first."""
         with self._errors_in_words():
             keys = [key.removeprefix(self.prefix).lstrip("/") for key in self._keys()]
-        return list({key.split("/")[0] for key in keys if "/" in key})
+        return newest_first({key.split("/")[0] for key in keys if "/" in key})
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes; raise `FileNotFoundError` where there is none."""

@@ -263,7 +263,7 @@ def test_a_model_with_one_bit_flipped_is_refused(project: Path, run: str) -> Non
 
 
 @pytest.mark.parametrize("how", [*DAMAGES, "a folder"])
-def test_a_damaged_run_json_is_refused_by_name_and_disturbs_no_new_run(
+def test_a_damaged_run_json_is_refused_by_name(
     how: str, project: Path, run: str, command: Command
 ) -> None:
     file = f"data/processed/{run}/run.json"
@@ -273,12 +273,21 @@ def test_a_damaged_run_json_is_refused_by_name_and_disturbs_no_new_run(
     if how == "of another version":  # it says nothing of what was kept
         assert command("predict", 5.1, 3.5, 1.4, 0.2).err.startswith("Error: There is no model")
         return
-    for arguments in (["predict", 5.1, 3.5, 1.4, 0.2], ["run", "data-science"]):
-        answer = command(*arguments)
-        assert (answer.exit_code, answer.out) == (2, "")
-        assert answer.err == f"Error: {file} is damaged: delete it.\n"
+    answer = command("predict", 5.1, 3.5, 1.4, 0.2)
+    assert (answer.exit_code, answer.out) == (2, "")
+    assert answer.err == f"Error: {file} is damaged: delete it.\n"
+    with pytest.raises(UserError, match=r"run\.json is damaged: delete it"):
+        PROCESSED.read("latest/split_data")
+
+
+def test_a_damaged_run_json_disturbs_no_other_run(
+    project: Path, run: str, command: Command
+) -> None:
+    damage(project / "data" / "processed" / run / "run.json", "truncated")
     assert command("run", "data-science", "--param", f"checkpoint={run}").exit_code == 0
-    assert command("run", "data-engineer", "--param", f"run={run}").exit_code == 2
+    answer = command("run", "data-engineer", "--param", f"run={run}")
+    assert answer.exit_code == 2
+    assert answer.err == f"Error: data/processed/{run}/run.json is damaged: delete it.\n"
 
 
 @pytest.fixture
