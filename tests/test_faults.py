@@ -328,6 +328,7 @@ def test_without_room_or_right_a_run_fails_in_a_sentence_and_the_one_before_can_
             shutil.copytree(kept, folder, dirs_exist_ok=True)
             fill(folder)
         sentence = assert_sentence(run(project))
+        print(sentence)
         assert stage in sentence
         predicted = run(project, "predict", "5.1", "3.5", "1.4", "0.2")
         assert predicted.out.startswith("setosa"), predicted.err
