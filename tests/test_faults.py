@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -497,11 +498,24 @@ def test_a_run_over_new_year_has_one_name(
     generated: Path, tmp_path: Path, at: Callable[[str], tuple[str, ...]]
 ) -> None:
     project = Path(shutil.copytree(generated, tmp_path / "project"))
-    ended = run(project, before=at("2026-12-31 20:59:59"), TZ="America/Sao_Paulo")
+    show = [*at("2026-12-31 22:00:00"), "printenv", "LD_PRELOAD"]
+    library = subprocess.run(show, capture_output=True, text=True, check=True).stdout.strip()
+    offset = tmp_path / "offset"  # in seconds, and read again and again
+    evening = datetime(2026, 12, 31, 22, tzinfo=UTC) - datetime.now(UTC)
+    offset.write_text(f"{evening.total_seconds():+.0f}", encoding="utf-8")
+    clock = {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    program = Program(
+        project, LD_PRELOAD=library, FAKETIME_TIMESTAMP_FILE=str(offset), **clock, TZ="UTC"
+    )
+    program.wait_for("Task run 'split_data")
+    later = evening.total_seconds() + 3 * 3600
+    offset.write_text(f"{later:+.0f}", encoding="utf-8")
+    ended = program.end()
     assert ended.code == 0, ended.err
-    for folder in OUTPUTS[1:]:
-        [path] = (project / folder).iterdir()
-        assert re.match(r"202(6-12-31_23-59-59|7-01-01_00-00-0\d)_", path.name)
-    facts = json.loads(next((project / "data").glob("*/*/run.json")).read_text(encoding="utf-8"))
-    assert facts["started"] <= facts["ended"]
-    assert facts["ended"].startswith("2027-01-01T00:00:")
+    [name] = {path.name for folder in OUTPUTS[1:] for path in (project / folder).iterdir()}
+    assert name.startswith("2026-12-31_22-")
+    path = project / "data" / "processed" / name / "run.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    assert facts["started"].startswith("2026-12-31T22:")
+    assert facts["ended"].startswith("2027-01-01T01:")
+    assert facts["state"] == "Completed"
