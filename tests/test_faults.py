@@ -400,8 +400,9 @@ def test_a_run_whose_server_goes_away_ends_or_says_so(
     seconds: int | None, retries: int, generated: Path, server: Server, tmp_path: Path
 ) -> None:
     project = Path(shutil.copytree(generated, tmp_path / "project"))
-    chosen = {"PREFECT_API_URL": server.api_url, "PREFECT_CLIENT_MAX_RETRIES": str(retries)}
-    program = Program(project, **chosen)
+    program = Program(
+        project, PREFECT_API_URL=server.api_url, PREFECT_CLIENT_MAX_RETRIES=str(retries)
+    )
     program.wait_for("Task run 'split_data")
     server.kill()
     if seconds is not None:
@@ -503,9 +504,13 @@ def test_a_run_over_new_year_has_one_name(
     offset = tmp_path / "offset"  # in seconds, and read again and again
     evening = datetime(2026, 12, 31, 22, tzinfo=UTC) - datetime.now(UTC)
     offset.write_text(f"{evening.total_seconds():+.0f}", encoding="utf-8")
-    clock = {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     program = Program(
-        project, LD_PRELOAD=library, FAKETIME_TIMESTAMP_FILE=str(offset), **clock, TZ="UTC"
+        project,
+        LD_PRELOAD=library,
+        FAKETIME_TIMESTAMP_FILE=str(offset),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+        TZ="UTC",
     )
     program.wait_for("Task run 'split_data")
     later = evening.total_seconds() + 3 * 3600
