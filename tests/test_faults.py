@@ -331,6 +331,9 @@ def test_without_room_or_right_a_run_fails_in_a_sentence_and_the_one_before_can_
         sentence = assert_sentence(run(project))
         print(sentence)
         assert stage in sentence
+        assert sentence.endswith(
+            "No space left on device." if kind == "no room" else "Read-only file system."
+        )
         predicted = run(project, "predict", "5.1", "3.5", "1.4", "0.2")
         assert predicted.out.startswith("setosa"), predicted.err
     assert_whole(project)

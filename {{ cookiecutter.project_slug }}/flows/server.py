@@ -7,6 +7,7 @@ that process ends, however it ends, the pipe closes and the server stops. Nothin
 import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -159,6 +160,8 @@ def wait_until_ready(server: Server) -> Server:
             time.sleep(0.05)
     if server.process.poll() == CANNOT_SERVE:
         return PLAIN
+    if shutil.disk_usage(prefect_home()).free < 2**20:  # then the log cannot say it
+        raise CannotWrite(f"{prefect_home()} cannot be used: No space left on device.")
     raise UserError(f"The Prefect server did not start; {_log_path()} says why.")
 
 
