@@ -78,6 +78,7 @@ def run(
                 load_what_tasks_import()
         server = wait_until_ready(server)
     with settings_for(server):
+        say_which_runs_were_killed()
         name = function(**parameters)
     from prefect.settings import PREFECT_UI_URL
 
@@ -207,7 +208,16 @@ def wait_for_dashboard(server: "Server") -> None:
     from flows.server import wait_until_ready
 
     wait_until_ready(server)
+    say_which_runs_were_killed()
     print(f"Dashboard: {server.ui_url}   (Ctrl-C stops it)", flush=True)
+
+
+def say_which_runs_were_killed() -> None:
+    """Mark the runs that were killed, now that a server answers, and name them."""
+    from flows.runs import mark_killed_runs
+
+    for run in mark_killed_runs():
+        print(f"The run {run} was killed: it is marked as Crashed.", file=sys.stderr)
 
 
 def main(arguments: list[str]) -> int:
@@ -234,7 +244,10 @@ def main(arguments: list[str]) -> int:
         if isinstance(error, UserError):
             print(without_password(f"Error: {error}"), file=sys.stderr)
             return error.exit_code
-        print(without_password(f"Error: {type(error).__name__}: {error}"), file=sys.stderr)
+        from flows.server import in_words
+
+        said = in_words(error) or f"{type(error).__name__}: {error}"
+        print(without_password(f"Error: {said}"), file=sys.stderr)
         print("The run failed; --debug shows where.", file=sys.stderr)
         return 1
     return 0

@@ -13,6 +13,12 @@ class UserError(Exception):
     exit_code = 2
 
 
+class CannotWrite(UserError):
+    """Where there is no room or no right to keep what a run made: the run has failed."""
+
+    exit_code = 1
+
+
 def without_password(text: str) -> str:
     """Return a text in which no address has a user's name and password any more."""
     return re.sub(r"://[^/\s]*@", "://…@", text)

@@ -12,7 +12,7 @@ from flows.caching import BY_CONTENT, CHECKPOINT
 from flows.parameters import RawPath, RunName, Seed, TargetCol, TestDataRatio
 from flows.records import sha256
 from flows.results import LocalResult
-from flows.runs import current_run, finish_run, update_run
+from flows.runs import checked_run, current_run, finish_run, update_run
 
 PROCESSED = LocalResult(dir="data/processed")
 INTERIM = LocalResult(dir="data/interim")
@@ -108,4 +108,4 @@ def data_engineer(
     encoded = encode_categorical_columns(data, target_col)
     classes = get_classes(data, target_col)
     split_data(encoded, test_data_ratio, classes, seed)
-    return current_run()
+    return checked_run()

@@ -16,7 +16,7 @@ from flows.caching import CHECKPOINT
 from flows.data_engineer import PROCESSED
 from flows.parameters import Checkpoint, InverseRegularization, MaxIter, RunName
 from flows.results import LocalResult
-from flows.runs import CHECKPOINT_NAME, current_run, finish_run
+from flows.runs import CHECKPOINT_NAME, checked_run, current_run, finish_run
 
 MODELS = LocalResult(dir="models")
 
@@ -105,4 +105,4 @@ def data_science(
     predictions = predict(model, split["test_x"])
     report_accuracy(predictions, split["test_y"])
     write_report(predictions, split["test_y"], current_run())
-    return current_run()
+    return checked_run()

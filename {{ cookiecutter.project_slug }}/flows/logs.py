@@ -9,7 +9,7 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from flows import UserError, server, without_password
 
 # Our own hook, and that Prefect cannot keep an error in the format of a task's result.
-NOISE = re.compile("ook 'finish_run'|Failed to serialize object of type")
+NOISE = re.compile("(Running hook|^Hook) 'finish_run'|Failed to serialize object of type")
 
 
 class PlainConsoleHandler(PrefectConsoleHandler):

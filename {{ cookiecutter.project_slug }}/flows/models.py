@@ -1,5 +1,6 @@
 """Predicts with the newest model on disk, without Prefect: a prediction takes no server."""
 
+import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from flows import ROOT, UserError
+from flows.history import facts_of, has_kept, newest_first
 
 # What skops does not trust by itself, but may: a dtype only describes an array.
 TRUSTED = ["numpy.dtype"]
@@ -38,13 +40,31 @@ def predict_file(path: Path) -> str:
 
 
 def newest_model() -> Any:
-    """Return the model of the newest run; raise `UserError` where there is none."""
-    paths = sorted((ROOT / "models").glob("*/**/*.skops"))  # a run's folder begins with its time
-    if not paths:
-        raise UserError("There is no model yet: train one with `python main.py`.")
-    model = loads(paths[-1].read_bytes())
+    """Return the model of the newest run that came to its end.
+
+    Raises `UserError` where there is none, and for a file that is damaged or no such model.
+    """
+    folder = ROOT / "models"
+    for run in newest_first(path.name for path in folder.glob("[!.]*/")):
+        for path in sorted((folder / run).rglob("[!.]*.skops"), reverse=True):
+            if has_kept(run, path.stem):
+                return _read(path, run)
+    raise UserError("There is no model yet: train one with `python main.py`.")
+
+
+def _read(path: Path, run: str) -> Any:
+    where = path.relative_to(ROOT).as_posix()
+    result = facts_of(run).get("results", {}).get(path.stem, {})
+    try:
+        blob = path.read_bytes()
+        if result.get("sha256") not in (None, hashlib.sha256(blob).hexdigest()):
+            raise UserError("its checksum is another, it is damaged: run its flow again.")
+        model = loads(blob)
+    except OSError as error:
+        raise UserError(f"{where} cannot be read: {error.strerror}.") from None
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     if "columns" not in getattr(model, "named_steps", ()):
-        where = paths[-1].relative_to(ROOT).as_posix()
         raise UserError(f"{where} is not a model that train_model made.")
     return model
 

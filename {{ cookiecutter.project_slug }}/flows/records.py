@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import uuid4
 
 from prefect.filesystems import WritableFileSystem
 
+from flows import ROOT, CannotWrite
 from flows.serializers import EXTENSIONS
 
 RECORDS_DIR = ".records"  # beside the files it is about
@@ -30,10 +33,11 @@ class Records(WritableFileSystem):
     def write_path(self, path: str, content: bytes, **options: Any) -> None:  # type: ignore[override]
         """Write Prefect's record, `content`, with the checksum and fingerprint of the result."""
         file, _, fingerprint = path.partition("#")
-        checksum = hashlib.sha256(self.storage.get(file)).hexdigest()
-        own = {"file": file, "sha256": checksum, "fingerprint": fingerprint}
-        record = own | json.loads(content)
-        self.storage.put(record_key(file), json.dumps(record, indent=2).encode())
+        with self.storage.noting_errors(file):
+            checksum = hashlib.sha256(self.storage.get(file)).hexdigest()
+            own = {"file": file, "sha256": checksum, "fingerprint": fingerprint}
+            record = own | json.loads(content)
+            self.storage.put(record_key(file), json.dumps(record, indent=2).encode())
 
     def read_path(self, path: str, **options: Any) -> bytes:  # type: ignore[override]
         """Return Prefect's record; raise `UnfitError` where the result does not fit it."""
@@ -79,15 +83,30 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def remove_unfinished(folders: Iterable[Path]) -> None:
+    """Remove what `write_whole` had begun in folders when its process was killed."""
+    for folder in folders:
+        for path in folder.rglob(".*"):
+            if re.fullmatch(r"\..+\.[0-9a-f]{32}", path.name):
+                path.unlink(missing_ok=True)
+
+
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all, whatever happens in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that it appears whole or not at all, whatever happens in between.
+
+    Raises `CannotWrite` where there is no room or no right.
+    """
     aside = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        where = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path
+        raise CannotWrite(f"{where} cannot be written: {error.strerror or error}.") from None

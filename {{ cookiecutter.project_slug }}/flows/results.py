@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 from uuid import NAMESPACE_URL, uuid5
 
@@ -17,8 +17,10 @@ from prefect.filesystems import WritableFileSystem
 from prefect.serializers import Serializer
 from prefect.settings import get_current_settings
 
-from flows import ROOT, UserError
+from flows import ROOT, CannotWrite, UserError
+from flows.history import has_kept, newest_first
 from flows.records import Records, UnfitError, record_key, vouch, write_whole
+from flows.runs import current_run, unwritten
 
 LATEST = "latest"
 
@@ -49,10 +51,15 @@ class _ResultStorage(WritableFileSystem):
     def read(self, location: str) -> Result:
         """Return the value at `<run>/<task>`; the run `latest` is the newest that has such a value.
 
+        A run that was killed, or whose flow failed, does not count as `latest`.
+
         Raises `UserError` where there is none, or where its file is damaged.
         """
         run, _, task = location.partition("/")
+        wanted = PurePosixPath(task).name
         for name in self.runs() if run == LATEST else [run]:
+            if run == LATEST and not self.counts(name, wanted):
+                continue
             file = record_key(f"{name}/{task}")
             try:
                 record = json.loads(self.get(file))
@@ -84,7 +91,22 @@ class _ResultStorage(WritableFileSystem):
 
     def write_path(self, path: str, content: bytes, **options: Any) -> None:  # type: ignore[override]
         """Write the bytes of a result; the file appears whole or not at all."""
-        self.put(path.partition("#")[0], content)
+        key = path.partition("#")[0]
+        with self.noting_errors(key):
+            self.put(key, content)
+
+    @contextmanager
+    def noting_errors(self, key: str) -> Iterator[None]:
+        """Note why a result is not written: Prefect only logs it, and its task is completed."""
+        try:
+            yield
+        except UserError as error:
+            unwritten.setdefault(current_run(), error)
+            raise
+        except Exception as error:
+            error_in_words = CannotWrite(f"{self.where(key)} cannot be written: {error}.")
+            unwritten.setdefault(current_run(), error_in_words)
+            raise
 
     async def aread_path(self, path: str) -> bytes:
         """Do as `read_path`, for async flows."""
@@ -95,8 +117,12 @@ class _ResultStorage(WritableFileSystem):
         self.write_path(path, content)
 
     def runs(self) -> list[str]:
-        """Return the names of all runs, newest first; a name begins with its time."""
+        """Return the names of all runs, newest first."""
         raise NotImplementedError
+
+    def counts(self, run: str, task: str) -> bool:
+        """Tell whether a run's output may be the latest; a bucket does not know how runs ended."""
+        return True
 
     def get(self, key: str) -> bytes:
         """Return a file's bytes; raise `FileNotFoundError` where there is none."""
@@ -119,11 +145,15 @@ class LocalResult(_ResultStorage):
     dir: str
 
     def runs(self) -> list[str]:
-        """Return the names of all runs, newest first; a name begins with its time."""
+        """Return the names of all runs, newest first."""
         folder = ROOT / self.dir
         if not folder.is_dir():
             return []
-        return sorted((path.name for path in folder.glob("[!.]*/")), reverse=True)
+        return newest_first(path.name for path in folder.glob("[!.]*/"))
+
+    def counts(self, run: str, task: str) -> bool:
+        """Tell whether a run's output may be the latest: not if it was killed, or failed."""
+        return has_kept(run, task)
 
     def get(self, key: str) -> bytes:
         """Return a file's bytes; raise `FileNotFoundError` where there is none."""
@@ -156,10 +186,10 @@ class _BucketResult(_ResultStorage):
     _errors: ClassVar[str]  # the package of the errors that tell of the bucket
 
     def runs(self) -> list[str]:
-        """Return the names of all runs, newest first; a name begins with its time."""
+        """Return the names of all runs, newest first."""
         with self._errors_in_words():
             keys = [key.removeprefix(self.prefix).lstrip("/") for key in self._keys()]
-        return sorted({key.split("/")[0] for key in keys if "/" in key}, reverse=True)
+        return newest_first({key.split("/")[0] for key in keys if "/" in key})
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes; raise `FileNotFoundError` where there is none."""

@@ -3,6 +3,8 @@
 import json
 import platform
 import re
+import shutil
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -10,23 +12,29 @@ from inspect import signature
 from itertools import count
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import prefect.runtime
 from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
 
-from flows import ROOT, UserError
-from flows.records import RECORDS_DIR, write_whole
+from flows import ROOT, CannotWrite, UserError
+from flows.history import PROCESSED_DIR, facts_of, hold, hold_killed, let_go, next_number
+from flows.records import RECORDS_DIR, remove_unfinished, write_whole
 
 # How a run's folder and the checkpoints in it are called: change them here.
 RUN_NAME = "{date:%Y-%m-%d_%H-%M-%S}_{flow_run_name}"
 CHECKPOINT_NAME = "{run}/{task_name}"
 
-PROCESSED_DIR = ROOT / "data" / "processed"
 MODELS_DIR = ROOT / "models"
 REPORTS_DIR = ROOT / "reports"
 PACKAGES = ("prefect", "pandas", "pyarrow", "scikit-learn", "skops")
+
+unwritten: dict[str, UserError] = {}  # by run, why one of its files could not be written
 
 
 def current_run() -> str:
@@ -44,20 +52,32 @@ def current_run() -> str:
     return _claim(_name(this.scheduled_start_time, this.name), this.id, this.flow_name)
 
 
+def checked_run() -> str:
+    """Return the same as `current_run`; raise `CannotWrite` where a result of it was not written.
+
+    Prefect logs such an error, and goes on.
+    """
+    run = current_run()
+    if error := unwritten.pop(run, None):
+        raise error
+    return run
+
+
 def update_run(run: str, **facts: Any) -> None:
     """Add facts to the run's `run.json`, if it has one; a fact that is a dict is merged."""
-    path = _path(run)
-    known = _read(path)
+    known = facts_of(run)
     if not known:
         return
     for name, value in facts.items():
         known[name] = {**known.get(name, {}), **value} if isinstance(value, dict) else value
-    _write(path, known)
+    _write(_path(run), known)
 
 
 def finish_run(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Write into `run.json` how a flow ended; a hook for each way to end."""
     given = flow_run.parameters.get("run")
+    if not given:
+        let_go(str(flow_run.id))
     name = _name(flow_run.expected_start_time, flow_run.name)
     run, found = (given, True) if given else _find(name, str(flow_run.id))
     if not found or not _path(run).exists():
@@ -66,15 +86,50 @@ def finish_run(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> No
     defaults = {name: one.default for name, one in signature(flow.fn).parameters.items()}
     parameters = {**defaults, **flow_run.parameters}
     ended = {"id": str(flow_run.id), "state": state.name, "parameters": parameters}
-    whole_run = {} if given else {"state": state.name}
-    update_run(run, flows={flow.name: ended}, results=_results(run), **whole_run)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    whole_run = {} if given else {"state": state.name, "ended": now}
+    results = _results(run) if state.is_completed() else {}
+    try:
+        update_run(run, flows={flow.name: ended}, results=results, **whole_run)
+    except CannotWrite as error:
+        unwritten.setdefault(run, error)
+        raise
     if whole_run and not state.is_completed():
         _forget_if_empty(run)
 
 
+def mark_killed_runs() -> list[str]:
+    """Give each run that was killed the state Crashed, in its run.json and in Prefect.
+
+    Returns their names. A process that is killed cannot say so itself: the next one does.
+    """
+    killed = hold_killed()
+    runs = [path.parent.name for path in PROCESSED_DIR.glob("*/run.json") if killed]
+    marked = []
+    for run in runs:
+        with suppress(UserError):  # damaged: nobody knows what run it was
+            facts = facts_of(run)
+            if facts.get("flow_run_id") in killed and facts.get("state") == "Running":
+                update_run(run, state="Crashed")
+                marked.append(run)
+    for flow_run_id in killed:
+        _mark_in_prefect(flow_run_id)
+        for aside in PROCESSED_DIR.glob(f".*.{flow_run_id}"):
+            shutil.rmtree(aside, ignore_errors=True)
+        let_go(flow_run_id)
+    folders = (PROCESSED_DIR, MODELS_DIR, REPORTS_DIR)
+    remove_unfinished(folder / run for folder in folders for run in marked)
+    return marked
+
+
 def summary(run: str, dashboard: str) -> str:
-    """Return a few lines for people: accuracy, where the outputs of a run lie, how to see more."""
-    facts = _read(_path(run))
+    """Return a few lines for people: accuracy, where the outputs of a run lie, how to see more.
+
+    Raises `CannotWrite` where its run.json could not say how it ended.
+    """
+    if error := unwritten.pop(run, None):
+        raise error
+    facts = facts_of(run)
     rows = []
     if "accuracy" in facts:
         rows.append(("Accuracy", f"{facts['accuracy']:.2%} of the test set"))
@@ -89,14 +144,28 @@ def summary(run: str, dashboard: str) -> str:
     return "\n".join(f"{name:<12} {value}" for name, value in rows)
 
 
+def _mark_in_prefect(flow_run_id: str) -> None:
+    """Give a flow run, and those within it, the state Crashed if they had not ended."""
+    within = filters.FlowRunFilterParentFlowRunId(any_=[UUID(flow_run_id)])
+    with get_client(sync_client=True) as client, suppress(ObjectNotFound):
+        flow_runs = client.read_flow_runs(
+            flow_run_filter=filters.FlowRunFilter(parent_flow_run_id=within)
+        )
+        for one in [*flow_runs, client.read_flow_run(UUID(flow_run_id))]:
+            if one.state and not one.state.is_final():
+                state: State[Any] = Crashed(message="Its process was killed.")
+                client.set_flow_run_state(one.id, state, force=True)
+
+
 def _results(run: str) -> dict[str, dict[str, str]]:
     """Return file and checksum of each result of a run, by the name of its task."""
     results = {}
     for folder in (PROCESSED_DIR, MODELS_DIR):
         for path in sorted((folder / run).rglob(f"{RECORDS_DIR}/*.json")):
-            record = _read(path)
-            file = (folder / record["file"]).relative_to(ROOT).as_posix()
-            results[path.stem] = {"file": file, "sha256": record["sha256"]}
+            with suppress(OSError, ValueError, LookupError, TypeError):  # damaged: not there
+                record = json.loads(path.read_text(encoding="utf-8"))
+                file = (folder / record["file"]).relative_to(ROOT).as_posix()
+                results[path.stem] = {"file": file, "sha256": record["sha256"]}
     return results
 
 
@@ -109,6 +178,7 @@ def _name(date: datetime | None, flow_run_name: str | None) -> str:
 @cache
 def _claim(name: str, flow_run_id: str, flow_name: str) -> str:
     """Return the flow run's folder, and make it where there is none yet."""
+    hold(flow_run_id)
     while True:
         run, found = _find(name, flow_run_id)
         if found:
@@ -121,7 +191,7 @@ def _find(name: str, flow_run_id: str) -> tuple[str, bool]:
     """Return the flow run's folder and True, or the first free name of its kind and False."""
     for number in count(1):
         run = name if number == 1 else f"{name}-{number}"
-        owner = _read(_path(run)).get("flow_run_id")
+        owner = facts_of(run).get("flow_run_id")
         if owner in (flow_run_id, None):
             return run, owner is not None
     raise AssertionError("count() does not end")
@@ -129,12 +199,13 @@ def _find(name: str, flow_run_id: str) -> tuple[str, bool]:
 
 def _create(run: str, flow_run_id: str, flow_name: str) -> bool:
     """Create the folder together with its run.json; return False where somebody was faster."""
-    aside = PROCESSED_DIR / f".{run}.{uuid4().hex}"
+    aside = PROCESSED_DIR / f".{run}.{flow_run_id}"
     versions = {package: metadata.version(package) for package in PACKAGES}
     _write(
         aside / "run.json",
         {
             "run": run,
+            "number": next_number(),
             "flow": flow_name,
             "flow_run_id": flow_run_id,
             "state": "Running",
@@ -154,7 +225,7 @@ def _create(run: str, flow_run_id: str, flow_name: str) -> bool:
 
 
 def _join(run: str) -> str:
-    state = _read(_path(run)).get("state", "Running")
+    state = facts_of(run).get("state", "Running")
     if state != "Running":
         raise UserError(f"The run {run!r} is over ({state}): leave `run` empty for a new one.")
     return run
@@ -170,13 +241,6 @@ def _forget_if_empty(run: str) -> None:
 
 def _path(run: str) -> Path:
     return PROCESSED_DIR / run / "run.json"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:

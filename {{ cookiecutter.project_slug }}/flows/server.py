@@ -7,8 +7,10 @@ that process ends, however it ends, the pipe closes and the server stops. Nothin
 import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 import urllib.request
@@ -17,9 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from flows import CONSOLE_HANDLER, ROOT, UserError
+from flows import CONSOLE_HANDLER, ROOT, CannotWrite, UserError
+from flows.history import set_damaged_aside
 
 HOST = "127.0.0.1"
 FIRST_PORT = 4200  # Prefect's own; the next free one is taken where it is in use
@@ -113,8 +116,9 @@ def start(*, dashboard: bool = False) -> Server:
     With `dashboard`, it serves Prefect's pages, and later runs find it; without, it serves this
     run alone. It answers only after a while: see `wait_until_ready`.
     """
-    prefect_home().mkdir(parents=True, exist_ok=True)
-    with _log_path().open("w", encoding="utf-8") as log:
+    with _errors_in_words():
+        set_damaged_aside(prefect_home() / "prefect.db")
+    with _open_log() as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.server_process", *(["--dashboard"] if dashboard else [])],
             cwd=ROOT,
@@ -132,7 +136,8 @@ def start(*, dashboard: bool = False) -> Server:
     # Registered before Prefect is imported, so that it runs after Prefect has sent its last logs.
     atexit.register(stop, server)
     if dashboard:
-        _record().write_text(json.dumps({"api_url": server.api_url}), encoding="utf-8")
+        with _errors_in_words():
+            _record().write_text(json.dumps({"api_url": server.api_url}), encoding="utf-8")
     return server
 
 
@@ -149,12 +154,28 @@ def wait_until_ready(server: Server) -> Server:
     while server.process.poll() is None and time.monotonic() < deadline:
         try:
             _ask(f"{server.api_url}/health")
+            threading.Thread(target=_end_with, args=(server.process,), daemon=True).start()
             return server
-        except OSError:
+        except (OSError, ValueError):  # it may have ended before it named its address
             time.sleep(0.05)
     if server.process.poll() == CANNOT_SERVE:
         return PLAIN
+    if shutil.disk_usage(prefect_home()).free < 2**20:  # then the log cannot say it
+        raise CannotWrite(f"{prefect_home()} cannot be used: No space left on device.")
     raise UserError(f"The Prefect server did not start; {_log_path()} says why.")
+
+
+def in_words(error: Exception) -> str | None:
+    """Return what an error of Prefect's client says of its server; None for any other error."""
+    text = str(error).partition("\n")[0]
+    is_version = text.startswith("Found incompatible versions")
+    is_silence = text.startswith("Failed to reach API")  # Prefect's own words for any bad answer
+    is_failure = type(error).__module__.startswith(("httpx", "httpcore"))
+    is_refusal = type(error).__name__ == "PrefectHTTPStatusError"
+    if not (is_version or is_silence or is_failure or is_refusal):
+        return None
+    reason = "nothing answers as Prefect does" if is_silence else text.rstrip(".")
+    return f"The Prefect server at {_address()} cannot be used: {reason}."
 
 
 @contextmanager
@@ -185,6 +206,42 @@ def stop(server: Server) -> None:
     except subprocess.TimeoutExpired:
         server.process.kill()
         server.process.wait()
+
+
+@contextmanager
+def _errors_in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(f"{prefect_home()} cannot be used: {error.strerror}.") from None
+
+
+def _open_log() -> TextIO:
+    with _errors_in_words():
+        prefect_home().mkdir(parents=True, exist_ok=True)
+        return _log_path().open("w", encoding="utf-8")
+
+
+def _end_with(process: "subprocess.Popen[str]") -> None:
+    """End this process, too, when its server ends first: Prefect would ask on for minutes."""
+    assert process.stdout is not None
+    process.stdout.read()  # returns when the server ends, in whatever way
+    if process.stdin is None or process.stdin.closed:
+        return  # `stop` has asked for it
+    sys.stdout.flush()
+    print(
+        f"Error: The Prefect server of this run has ended; {_log_path()} may say why. "
+        "Run it once more.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)
+
+
+def _address() -> str:
+    from prefect.settings import PREFECT_API_URL
+
+    return str(PREFECT_API_URL.value())
 
 
 def _environment() -> dict[str, str]:

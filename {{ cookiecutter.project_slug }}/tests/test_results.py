@@ -19,7 +19,7 @@ from prefect import task
 from prefect.filesystems import WritableFileSystem
 from prefect.settings import PREFECT_RESULTS_PERSIST_BY_DEFAULT, temporary_settings
 
-from flows import UserError, models, records, runs
+from flows import CannotWrite, UserError, models, records, runs
 from flows.data_engineer import data_engineer, get_classes, split_data
 from flows.data_science import data_science, train_model
 from flows.main_flow import main_flow
@@ -118,7 +118,7 @@ def test_a_file_appears_whole_or_not_at_all(
         raise OSError("No space left on device")
 
     monkeypatch.setattr(records.os, "fsync", no_space_left)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(CannotWrite, match=r"file\.json cannot be written: No space left"):
         records.write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]
