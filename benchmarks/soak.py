@@ -26,7 +26,7 @@ FOLDERS = (".prefect", "data/interim", "data/processed", "models", "reports")
 PATIENCE_SECONDS = 600  # for one run; only a hang takes so long
 # Its default, an hour, is as long as the soak: so nobody would see that it makes an end.
 EVENTS = {
-    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "600",
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "PT10M",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "60",
 }
 
@@ -69,7 +69,7 @@ def soak(project: Path, samples: Path, runs: int) -> None:
                 rows.append(row | _processes(runner, server) | sizes(project))
                 _write(samples, rows[-1])
                 deadline = time.monotonic() + PATIENCE_SECONDS
-            if time.monotonic() > deadline or not runner.is_running():
+            if time.monotonic() > deadline or runner.status() == psutil.STATUS_ZOMBIE:
                 raise SystemExit(f"No run came to its end: see {project.parent / 'serve.log'}")
             time.sleep(0.5)
 
