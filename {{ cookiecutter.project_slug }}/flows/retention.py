@@ -30,7 +30,6 @@ MARKS = ("keep", "keep.txt")  # in a run's folder under data/processed, models o
 RUN = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[A-Za-z0-9_-]+")
 # An output in the cache, or what a run that was killed left of one.
 CACHED = re.compile(r"\.?\w+-[0-9a-f]{16}\.\w+(\.[0-9a-f]{32})?")
-FOLDERS = (REPORTS_DIR, MODELS_DIR, PROCESSED_DIR)  # run.json, which says that it is a run, is last
 INTERIM_DIR = ROOT / "data" / "interim"
 STORAGE_DIR = ROOT / ".prefect" / "storage"  # where Prefect keeps what a flow returns
 RETURNED = re.compile(r"[0-9a-f]{32}")
@@ -87,18 +86,23 @@ def _runs() -> list[dict[str, Any]]:
     return sorted(runs, key=lambda facts: (facts["started"], facts["run"]), reverse=True)
 
 
+def _folders() -> list[Path]:
+    """Return where runs have folders; that of run.json, which says that it is a run, is last."""
+    return [REPORTS_DIR, MODELS_DIR, PROCESSED_DIR]
+
+
 def _is_run(folder: Path) -> bool:
     return bool(RUN.fullmatch(folder.name)) and folder.is_dir() and not folder.is_symlink()
 
 
 def _is_marked(run: str) -> bool:
-    return any((folder / run / mark).exists() for folder in FOLDERS for mark in MARKS)
+    return any((folder / run / mark).exists() for folder in _folders() for mark in MARKS)
 
 
 def _set_aside(run: str) -> bool:
     """Hide a run's folders, each in one step; return False where another run was faster."""
     moved = False
-    for folder in FOLDERS:
+    for folder in _folders():
         with suppress(OSError):  # there is none, or Windows shows a file of it to somebody
             if _is_run(folder / run):
                 (folder / run).rename(folder / f".{run}.removed")
@@ -108,7 +112,7 @@ def _set_aside(run: str) -> bool:
 
 def _sweep() -> None:
     """Delete what was set aside, by this run or by one that was killed over it."""
-    for folder in FOLDERS:
+    for folder in _folders():
         for path in folder.glob(".*.removed"):
             if RUN.fullmatch(path.name[1:].removesuffix(".removed")):
                 shutil.rmtree(path, ignore_errors=True)
