@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows import CONSOLE_HANDLER, ROOT, UserError, without_password
+from flows import CONSOLE_HANDLER, ROOT, UserError, keep_runs, without_password
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -64,6 +64,7 @@ def run(
 
     file = STARTED_IN / param_file if param_file else None
     parameters = read_parameters(flow, param or [], file)
+    keep_runs()  # a bad setting is said now, not when the run is over
     last_words: list[str] = []
     # Python calls last what was registered first: when this is read, Prefect has sent its logs,
     # and the server has written them down.
@@ -198,6 +199,7 @@ def start_dashboard() -> "Server":
     """Start this project's server with its pages; raise `UserError` where one already runs."""
     from flows.server import find, use_server
 
+    keep_runs()
     if running := find():
         raise UserError(f"This project's dashboard already runs: {running.ui_url}")
     return use_server(dashboard=True)

@@ -12,6 +12,7 @@ from flows.caching import BY_CONTENT, CHECKPOINT
 from flows.parameters import RawPath, RunName, Seed, TargetCol, TestDataRatio
 from flows.records import sha256
 from flows.results import LocalResult
+from flows.retention import remove_old_runs
 from flows.runs import checked_run, current_run, finish_run, update_run
 
 PROCESSED = LocalResult(dir="data/processed")
@@ -91,8 +92,8 @@ def split_data(
 @flow(
     name="data-engineer",
     log_prints=True,
-    on_completion=[finish_run],
-    on_failure=[finish_run],
+    on_completion=[finish_run, remove_old_runs],
+    on_failure=[finish_run, remove_old_runs],
     on_crashed=[finish_run],
 )
 def data_engineer(

@@ -16,7 +16,8 @@ from flows.caching import CHECKPOINT
 from flows.data_engineer import PROCESSED
 from flows.parameters import Checkpoint, InverseRegularization, MaxIter, RunName
 from flows.results import LocalResult
-from flows.runs import CHECKPOINT_NAME, checked_run, current_run, finish_run
+from flows.retention import remove_old_runs
+from flows.runs import CHECKPOINT_NAME, checked_run, current_run, finish_run, update_run
 
 MODELS = LocalResult(dir="models")
 
@@ -31,6 +32,8 @@ class _SplitInGraph(dict[str, Any]):
 @task(viz_return_value=_SplitInGraph(any_part=None))
 def read_split(checkpoint: str) -> dict[str, Any]:
     """Return what `split_data` returned in the run `checkpoint`, another flow's output."""
+    if checkpoint != current_run():
+        update_run(current_run(), reads=checkpoint)  # so it is not removed meanwhile
     location = CHECKPOINT_NAME.format(run=checkpoint, task_name="split_data")
     return PROCESSED.read(location=location).value
 
@@ -89,8 +92,8 @@ def class_names(labels: pd.DataFrame) -> np.ndarray:
 @flow(
     name="data-science",
     log_prints=True,
-    on_completion=[finish_run],
-    on_failure=[finish_run],
+    on_completion=[finish_run, remove_old_runs],
+    on_failure=[finish_run, remove_old_runs],
     on_crashed=[finish_run],
 )
 def data_science(

@@ -8,8 +8,10 @@ from prefect.logging.handlers import PrefectConsoleHandler
 
 from flows import UserError, server, without_password
 
-# Our own hook, and that Prefect cannot keep an error in the format of a task's result.
-NOISE = re.compile("(Running hook|^Hook) 'finish_run'|Failed to serialize object of type")
+# Our own hooks, and that Prefect cannot keep an error in the format of a task's result.
+NOISE = re.compile(
+    "(Running hook|^Hook) '(finish_run|remove_old_runs)'|Failed to serialize object of type"
+)
 
 
 class PlainConsoleHandler(PrefectConsoleHandler):

@@ -17,14 +17,15 @@ from flows.parameters import (
     TargetCol,
     TestDataRatio,
 )
+from flows.retention import remove_old_runs
 from flows.runs import current_run, finish_run
 
 
 @flow(
     name="main-flow",
     log_prints=True,
-    on_completion=[finish_run],
-    on_failure=[finish_run],
+    on_completion=[finish_run, remove_old_runs],
+    on_failure=[finish_run, remove_old_runs],
     on_crashed=[finish_run],
 )
 def main_flow(

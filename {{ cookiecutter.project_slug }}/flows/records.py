@@ -49,6 +49,7 @@ class Records(WritableFileSystem):
         vouch(record, self.storage.get(file))
         if record["storage_key"] != path:  # Prefect goes on to read what stands there
             raise UnfitError("belongs to another file")
+        self.storage.touch(file)
         return content
 
     async def aread_path(self, path: str) -> bytes:

@@ -6,8 +6,9 @@ fingerprint of what it was computed from. A file without a record that fits coun
 """
 
 import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -132,6 +133,9 @@ class _ResultStorage(WritableFileSystem):
         """Write a file, whole or not at all."""
         raise NotImplementedError
 
+    def touch(self, key: str) -> None:
+        """Note that a file is in use; a bucket has rules of its own for what is old."""
+
     def where(self, key: str) -> str:
         """Return a file's place in words."""
         raise NotImplementedError
@@ -162,6 +166,11 @@ class LocalResult(_ResultStorage):
     def put(self, key: str, content: bytes) -> None:
         """Write a file, whole or not at all."""
         write_whole(self._path(key), content)
+
+    def touch(self, key: str) -> None:
+        """Note that a file is in use: what was not for long, `flows.retention` removes."""
+        with suppress(OSError):  # nobody may write there
+            os.utime(self._path(key))
 
     def where(self, key: str) -> str:
         """Return a file's place in words."""
