@@ -68,6 +68,8 @@ def use_server(*, dashboard: bool = False) -> Server:
     server = find() or start(dashboard=dashboard)
     ends_with_this_run = server.process is not None and not dashboard
     os.environ["PREFECT_API_URL"] = str(server.api_url)
+    # Links in the log lead to the same pages as the dashboard's address, not to Prefect's older.
+    os.environ["PREFECT_UI_URL"] = f"{server.ui_url}/v2"
     # A proxy, as many universities have one, cannot reach a server on this machine.
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST]))
     return server
