@@ -217,6 +217,15 @@ def dashboard_of(server: "Server") -> str:
     return without_password(str(PREFECT_UI_URL.value()))
 
 
+def error_of_server(error: Exception) -> "UserError | None":
+    """Return in one sentence what is wrong with a server that was asked; else None."""
+    if "httpx" not in sys.modules:  # then none was asked
+        return None
+    from flows.server import refusal
+
+    return refusal(error)
+
+
 def main(arguments: list[str]) -> int:
     """Run a command; return 0, 2 for input that cannot be used, 1 for a run that failed."""
     debug = "--debug" in arguments
@@ -238,6 +247,7 @@ def main(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        error = error_of_server(error) or error
         if isinstance(error, UserError):
             print(without_password(f"Error: {error}"), file=sys.stderr)
             return error.exit_code

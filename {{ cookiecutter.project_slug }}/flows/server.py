@@ -175,6 +175,34 @@ def settings_for(server: Server) -> Iterator[None]:
         yield
 
 
+def refusal(error: Exception) -> UserError | None:
+    """Return what it means that a server refuses a key or cannot be reached; else None."""
+    import httpx
+    from prefect.settings import PREFECT_API_URL
+
+    address = PREFECT_API_URL.value()
+    answer = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
+    if answer == 401:
+        return UserError(
+            f"{address} does not accept your key: log in again with `prefect cloud login`, or set "
+            "PREFECT_API_KEY (for a server of your own, PREFECT_API_AUTH_STRING)."
+        )
+    if answer == 403:
+        return UserError(
+            f"{address} does not allow this with your key: choose a workspace of yours with "
+            "`prefect cloud workspace set`, or ask for more rights in this one."
+        )
+    # Prefect makes of an attempt to connect that failed a RuntimeError, in some places.
+    if isinstance(error, httpx.TransportError) or str(error).startswith("Failed to reach API"):
+        unreachable = UserError(
+            f"{address} cannot be reached: check the network, the proxy and PREFECT_API_URL, or go "
+            "back to the project's own server with `prefect profile use ephemeral`."
+        )
+        unreachable.exit_code = 1
+        return unreachable
+    return None
+
+
 def stop(server: Server) -> None:
     """Let the server write what it still holds, and end it."""
     if server.process is None or server.process.stdin is None or server.process.stdin.closed:
