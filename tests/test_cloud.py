@@ -142,7 +142,7 @@ def test_who_is_refused_reads_one_sentence_and_never_the_key(
     address, key, code, sentence = {
         "wrong key": (cloud.workspace(), KEY[:-1], 2, "does not accept your key: log in again"),
         "foreign workspace": (cloud.workspace(STRANGERS), KEY, 2, "does not allow this with your"),
-        "nobody answers": (nobody(), KEY, 1, "cannot be reached: check the network"),
+        "nobody answers": (nobody(), KEY, 1, "cannot be reached: check the network and the proxy"),
     }[trouble]
     answer = run(
         *(sys.executable, "main.py", *command.split()),
@@ -184,8 +184,8 @@ def test_after_a_login_runs_are_in_the_workspace_and_no_server_is_started(
         if path.is_file() and path != profiles:
             assert b"s3cr3t" not in path.read_bytes(), path
 
-    back = run("prefect", "profile", "use", "ephemeral", cwd=project.path)
-    assert back.returncode == 0, back.stderr
+    back = run("prefect", "cloud", "logout", cwd=project.path)
+    assert back.returncode == 0, back.stdout + back.stderr
     asked = len(cloud.asked)
     alone = run(sys.executable, "main.py", "run", "data-engineer", cwd=project.path)
     assert alone.returncode == 0, alone.stderr

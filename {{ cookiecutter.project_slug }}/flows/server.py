@@ -80,9 +80,12 @@ def _chosen_by_user() -> str | None:
     if api_url := os.environ.get("PREFECT_API_URL"):
         return api_url
     own_settings = tomllib.loads((ROOT / "prefect.toml").read_text(encoding="utf-8"))
-    profiles = os.environ.get("PREFECT_PROFILES_PATH") or "~/.prefect/profiles.toml"
-    places = [Path(profiles).expanduser(), prefect_home() / "profiles.toml", ROOT / ".env"]
-    if "api" not in own_settings and not any(place.exists() for place in places):
+    # A login in this folder comes first; one in the user's home counts where there is none.
+    for profiles in (prefect_home(), Path("~/.prefect").expanduser()):
+        if (profiles / "profiles.toml").exists():
+            os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles / "profiles.toml"))
+    has_profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", "")).is_file()
+    if not has_profiles and "api" not in own_settings and not (ROOT / ".env").exists():
         return None  # the usual case, told apart without the second that importing Prefect takes
     # Prefect reads its settings once, when it is imported: so ask it in another process.
     ask = "from prefect.settings import get_current_settings as s; print(s().api.url or '')"
@@ -195,10 +198,10 @@ def refusal(error: Exception) -> UserError | None:
     # Prefect makes of an attempt to connect that failed a RuntimeError, in some places.
     if isinstance(error, httpx.TransportError) or str(error).startswith("Failed to reach API"):
         unreachable = UserError(
-            f"{address} cannot be reached: check the network, the proxy and PREFECT_API_URL, or go "
-            "back to the project's own server with `prefect profile use ephemeral`."
+            f"{address} cannot be reached: check the network and the proxy, or use the project's "
+            "own server: unset PREFECT_API_URL, or `prefect cloud logout`."
         )
-        unreachable.exit_code = 1
+        unreachable.exit_code = 1  # nothing that was given is wrong
         return unreachable
     return None
 

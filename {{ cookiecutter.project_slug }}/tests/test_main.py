@@ -46,6 +46,12 @@ Program = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.mark.parametrize("name", FLOWS)
+def test_each_parameter_is_explained_in_the_dashboards_form(name: str) -> None:
+    for parameter, shown in load(name).parameters.properties.items():
+        assert shown.get("description", "").endswith("."), parameter
+
+
+@pytest.mark.parametrize("name", FLOWS)
 def test_row_04_a_flow_and_its_parameters_agree_in_names_types_and_defaults(name: str) -> None:
     in_flow = inspect.signature(load(name).fn).parameters
     fields = PARAMETERS[name].model_fields
