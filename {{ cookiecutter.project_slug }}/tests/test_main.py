@@ -448,6 +448,21 @@ def test_the_server_of_an_active_profile_is_taken(
     assert server.use_server() == server.Server("https://lab.example/api")
 
 
+@pytest.mark.usefixtures("record")
+def test_a_login_in_the_project_comes_before_one_in_the_users_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, name in ((tmp_path / "ana" / ".prefect", "home"), (tmp_path, "project")):
+        for variable in ("HOME", "USERPROFILE"):
+            monkeypatch.setenv(variable, str(tmp_path / "ana"))
+        monkeypatch.delenv("PREFECT_PROFILES_PATH")
+        folder.mkdir(parents=True, exist_ok=True)
+        url = f"https://{name}.example/api"
+        profile = f'active = "a"\n[profiles.a]\nPREFECT_API_URL = "{url}"\n'
+        (folder / "profiles.toml").write_text(profile, "utf-8")
+        assert server.use_server() == server.Server(url)
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_a_running_server_of_this_project_is_found(
     record: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
