@@ -414,7 +414,7 @@ def test_doctor_says_so_where_no_server_answers(
         answer = command("doctor")
     assert answer.exit_code == 1
     last = answer.out.splitlines()[-1]
-    assert last.startswith("FAIL Server    http://127.0.0.1:9/api does not answer: ")
+    assert last.startswith("FAIL Server    http://127.0.0.1:9/api cannot be reached: ")
 
 
 # ---- which server
