@@ -15,7 +15,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/build/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/build/cache/mypy
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 
-.PHONY: demo test torture bench bench-quick newest database clean
+.PHONY: demo test torture bench bench-quick newest database pictures clean
 
 ## Generate the default project into build/, and run it.
 demo: .venv/generate.stamp build/cookiecutter.yaml
@@ -65,6 +65,10 @@ newest: .venv/generate.stamp build/cookiecutter.yaml
 ## Write the tables of an empty database anew, after a new version of Prefect.
 database: .venv/test.stamp
 	$(BIN)/python tests/write_database_sql.py
+
+## Take the pictures of the documentation anew, in Chromium.
+pictures: .venv/test.stamp
+	$(BIN)/python -m pytest tests/test_dashboard.py --pictures
 
 clean:
 	rm -rf .venv build

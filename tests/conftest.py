@@ -23,6 +23,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 PROJECT_FOLDER = "{{ cookiecutter.project_slug }}"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option with which `make pictures` writes the pictures of the documentation."""
+    parser.addoption(
+        "--pictures", action="store_true", help="write the pictures of docs/images anew"
+    )
+
+
 @dataclass(frozen=True)
 class BakedProject:
     """A generated project."""

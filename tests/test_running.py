@@ -14,6 +14,7 @@ import sysconfig
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,15 +121,15 @@ class Terminal:
         assert "Traceback" not in self.shown
 
 
-@pytest.fixture
-def open_terminal(project: BakedProject, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
-    """Return a function that starts a command of the project and waits until it serves."""
+@contextmanager
+def terminals(project: BakedProject, folder: Path) -> Iterator[Callable[..., Terminal]]:
+    """Give a function that starts a command of the project and waits until it serves."""
     opened = []
 
     def start(*arguments: str) -> Terminal:
         if os.name == "nt":
             pytest.skip("Windows sends Ctrl-C to the whole console, and so to pytest")
-        log = tmp_path / "log.txt"
+        log = folder / "log.txt"
         with log.open("w", encoding="utf-8") as output:
             process = subprocess.Popen(
                 [sys.executable, "main.py", *arguments],
@@ -146,6 +147,13 @@ def open_terminal(project: BakedProject, tmp_path: Path) -> Iterator[Callable[..
     for terminal in opened:
         if terminal.process.poll() is None:  # a test failed
             os.killpg(terminal.process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def open_terminal(project: BakedProject, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """Return a function that starts a command of the project and waits until it serves."""
+    with terminals(project, tmp_path) as start:
+        yield start
 
 
 def test_the_dashboard_runs_deployments_and_is_found_by_runs(

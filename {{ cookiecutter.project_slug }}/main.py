@@ -81,13 +81,10 @@ def run(
     with settings_for(server):
         say_which_runs_were_killed()
         name = function(**parameters)
-    from prefect.settings import PREFECT_UI_URL
-
     from flows.runs import summary
 
     leads_nowhere = server.process or server == PLAIN  # this server ends with this run
-    dashboard = "python main.py ui" if leads_nowhere else PREFECT_UI_URL.value()
-    dashboard = without_password(str(dashboard))
+    dashboard = "python main.py ui" if leads_nowhere else dashboard_of(server)
     last_words += ["", summary(name, dashboard), ""]
 
 
@@ -126,11 +123,11 @@ def ui(*, browser: bool = True) -> None:
     server = start_dashboard()
     from flows.deployments import serve_flows
 
-    wait_for_dashboard(server)
+    dashboard = wait_for_dashboard(server)
     if browser:
         import webbrowser
 
-        webbrowser.open(server.ui_url)
+        webbrowser.open(dashboard)
     serve_flows(schedule=None)
 
 
@@ -205,13 +202,33 @@ def start_dashboard() -> "Server":
     return use_server(dashboard=True)
 
 
-def wait_for_dashboard(server: "Server") -> None:
-    """Return when the dashboard can be opened, and say where."""
+def wait_for_dashboard(server: "Server") -> str:
+    """Return where the dashboard is when it can be opened, and say so."""
     from flows.server import wait_until_ready
 
     wait_until_ready(server)
     say_which_runs_were_killed()
-    print(f"Dashboard: {server.ui_url}   (Ctrl-C stops it)", flush=True)
+    dashboard = dashboard_of(server)
+    print(f"Dashboard: {dashboard}   (Ctrl-C stops it)", flush=True)
+    return dashboard
+
+
+def dashboard_of(server: "Server") -> str:
+    """Return the address of the pages; of a server of the user's, Prefect knows it."""
+    if server.is_own:
+        return server.ui_url
+    from prefect.settings import PREFECT_UI_URL
+
+    return without_password(str(PREFECT_UI_URL.value()))
+
+
+def error_of_server(error: Exception) -> "UserError | None":
+    """Return in one sentence what is wrong with a server that was asked; else None."""
+    if "httpx" not in sys.modules:  # then none was asked
+        return None
+    from flows.server import refusal
+
+    return refusal(error)
 
 
 def say_which_runs_were_killed() -> None:
@@ -243,6 +260,7 @@ def main(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        error = error_of_server(error) or error
         if isinstance(error, UserError):
             print(without_password(f"Error: {error}"), file=sys.stderr)
             return error.exit_code

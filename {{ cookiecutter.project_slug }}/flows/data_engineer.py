@@ -101,7 +101,7 @@ def data_engineer(
     target_col: TargetCol = "species",
     test_data_ratio: TestDataRatio = 0.2,
     seed: Seed = 42,
-    run: RunName | None = None,
+    run: RunName = None,
 ) -> str:
     """Split the raw data into a training set and a test set; return the run's name."""
     data = load_data(raw_path)

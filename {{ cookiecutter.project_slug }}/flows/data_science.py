@@ -100,7 +100,7 @@ def data_science(
     checkpoint: Checkpoint = "latest",
     C: InverseRegularization = 1.0,
     max_iter: MaxIter = 200,
-    run: RunName | None = None,
+    run: RunName = None,
 ) -> str:
     """Train a model on the split of a run and evaluate it; return this run's name."""
     split = read_split(checkpoint)

@@ -1,4 +1,4 @@
-"""Who may talk to the server that a run or the dashboard starts: this machine, and its own page.
+"""Who may talk to the server that `main.py` starts, and to whom its dashboard may talk.
 
 Prefect's server asks for no password, and by default it answers any web page in the browser of
 whoever runs it. A page could so create a deployment, and with it run a command on this machine.
@@ -7,16 +7,23 @@ whoever runs it. A page could so create a deployment, and with it run a command 
 import re
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OWN_NAMES = ("127.0.0.1", "localhost", "::1")
+# Prefect's page asks a company that counts visits how to do so, even where analytics are off. The
+# browser keeps it, and whatever is shown in it, to this machine: in its own words, for any port.
+POLICY = "connect-src data: blob: " + " ".join(
+    f"{scheme}://{name}:*" for scheme in ("http", "ws") for name in ("127.0.0.1", "localhost")
+)
 REFUSED = "Refused: only this machine's programs and the dashboard itself may use this server.\n"
 
 
 class OwnPageOnly:
     """An ASGI middleware that answers 403 to whatever another web page asks, web sockets too.
+
+    A page of its own gets `POLICY`.
 
     A browser names in `Origin` the page that asks; without one, `Sec-Fetch-Site` says whether it
     is another. Programs send neither. `Host` is checked because the name of a foreign page can be
@@ -29,11 +36,27 @@ class OwnPageOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request on, or refuse it."""
         if scope["type"] == "lifespan" or is_own(Headers(scope=scope)):
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, with_policy(send) if is_page(scope) else send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})  # before it opens: a 403
         else:
             await PlainTextResponse(REFUSED, status_code=403)(scope, receive, send)
+
+
+def is_page(scope: Scope) -> bool:
+    """Tell whether a request is that of a browser for a page to show."""
+    return scope["type"] == "http" and "text/html" in Headers(scope=scope).get("accept", "")
+
+
+def with_policy(send: Send) -> Send:
+    """Return what sends an answer on together with `POLICY`."""
+
+    async def send_with_policy(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["Content-Security-Policy"] = POLICY
+        await send(message)
+
+    return send_with_policy
 
 
 def is_own(headers: Headers) -> bool:

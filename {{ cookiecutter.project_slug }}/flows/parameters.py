@@ -10,37 +10,64 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from flows import UserError, shown
 
 LARGEST_PARAM_FILE_BYTES = 10**6
+
+
+def _about(text: str) -> dict[str, Any]:
+    """Return what shows a text in the dashboard's form, where Prefect drops a `description`."""
+    return {"description": text}
+
+
 RawPath = Annotated[
     str,
     Field(
         min_length=1,
         max_length=1000,
-        description="CSV file with the raw data, relative to the project.",
+        json_schema_extra=_about("CSV file with the raw data, relative to the project."),
     ),
 ]
 TargetCol = Annotated[
     str,
-    Field(min_length=1, max_length=1000, description="Column that holds the class of each row."),
+    Field(
+        min_length=1,
+        max_length=1000,
+        json_schema_extra=_about("Column that holds the class of each row."),
+    ),
 ]
 TestDataRatio = Annotated[
-    float, Field(gt=0, lt=1, description="Share of the rows that is kept for testing.")
+    float,
+    Field(
+        gt=0,
+        lt=1,
+        json_schema_extra=_about("Share of the rows kept for testing, between 0 and 1."),
+    ),
 ]
 Seed = Annotated[
-    int, Field(ge=0, lt=2**32, description="Seed of the split, so that a run can be repeated.")
+    int,
+    Field(
+        ge=0,
+        lt=2**32,
+        json_schema_extra=_about("Decides which rows go where: the same seed, the same split."),
+    ),
 ]
 InverseRegularization = Annotated[
-    float, Field(gt=0, allow_inf_nan=False, description="C of LogisticRegression: small is simple.")
+    float,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        json_schema_extra=_about("How freely the model follows the data: small means simple."),
+    ),
 ]
 MaxIter = Annotated[
-    int, Field(ge=1, le=10**6, description="Most iterations that the solver may take.")
+    int,
+    Field(ge=1, le=10**6, json_schema_extra=_about("How many iterations the training may take.")),
 ]
 # The pattern keeps a run's folder inside its parent and legal on every operating system.
 RunName = Annotated[
-    str,
+    str | None,
     Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
         max_length=120,
-        description="Name of the run's folder; leave it empty for a new one.",
+        json_schema_extra=_about("Name of the run's folder; leave it empty for a new one."),
     ),
 ]
 Checkpoint = Annotated[
@@ -48,11 +75,14 @@ Checkpoint = Annotated[
     Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
         max_length=120,
-        description="Run whose split is used: 'latest', or the name of a folder in data/processed.",
+        json_schema_extra=_about("Run whose split is used: latest, or a folder of data/processed."),
     ),
 ]
 Deployed = Annotated[
-    bool, Field(description="Start the two flows as deployments, each in a process of its own.")
+    bool,
+    Field(
+        json_schema_extra=_about("Start both flows as deployments, each in a process of its own.")
+    ),
 ]
 
 
@@ -74,7 +104,7 @@ class DataEngineerParameters(_Parameters):
     target_col: TargetCol = "species"
     test_data_ratio: TestDataRatio = 0.2
     seed: Seed = 42
-    run: RunName | None = None
+    run: RunName = None
 
 
 class DataScienceParameters(_Parameters):
@@ -83,7 +113,7 @@ class DataScienceParameters(_Parameters):
     checkpoint: Checkpoint = "latest"
     C: InverseRegularization = 1.0
     max_iter: MaxIter = 200
-    run: RunName | None = None
+    run: RunName = None
 
 
 class MainFlowParameters(_Parameters):

@@ -71,6 +71,8 @@ def use_server(*, dashboard: bool = False) -> Server:
     server = find() or start(dashboard=dashboard)
     ends_with_this_run = server.process is not None and not dashboard
     os.environ["PREFECT_API_URL"] = str(server.api_url)
+    # Links in the log lead to the same pages as the dashboard's address, not to Prefect's older.
+    os.environ["PREFECT_UI_URL"] = f"{server.ui_url}/v2"
     # A proxy, as many universities have one, cannot reach a server on this machine.
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST]))
     return server
@@ -81,9 +83,12 @@ def _chosen_by_user() -> str | None:
     if api_url := os.environ.get("PREFECT_API_URL"):
         return api_url
     own_settings = tomllib.loads((ROOT / "prefect.toml").read_text(encoding="utf-8"))
-    profiles = os.environ.get("PREFECT_PROFILES_PATH") or "~/.prefect/profiles.toml"
-    places = [Path(profiles).expanduser(), prefect_home() / "profiles.toml", ROOT / ".env"]
-    if "api" not in own_settings and not any(place.exists() for place in places):
+    # A login in this folder comes first; one in the user's home counts where there is none.
+    for profiles in (prefect_home(), Path("~/.prefect").expanduser()):
+        if (profiles / "profiles.toml").exists():
+            os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles / "profiles.toml"))
+    has_profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", "")).is_file()
+    if not has_profiles and "api" not in own_settings and not (ROOT / ".env").exists():
         return None  # the usual case, told apart without the second that importing Prefect takes
     # Prefect reads its settings once, when it is imported: so ask it in another process.
     ask = "from prefect.settings import get_current_settings as s; print(s().api.url or '')"
@@ -192,6 +197,34 @@ def settings_for(server: Server) -> Iterator[None]:
         changes[settings.PREFECT_API_URL] = None
     with settings.temporary_settings(changes):
         yield
+
+
+def refusal(error: Exception) -> UserError | None:
+    """Return what it means that a server refuses a key or cannot be reached; else None."""
+    import httpx
+    from prefect.settings import PREFECT_API_URL
+
+    address = PREFECT_API_URL.value()
+    answer = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
+    if answer == 401:
+        return UserError(
+            f"{address} does not accept your key: log in again with `prefect cloud login`, or set "
+            "PREFECT_API_KEY (for a server of your own, PREFECT_API_AUTH_STRING)."
+        )
+    if answer == 403:
+        return UserError(
+            f"{address} does not allow this with your key: choose a workspace of yours with "
+            "`prefect cloud workspace set`, or ask for more rights in this one."
+        )
+    # Prefect makes of an attempt to connect that failed a RuntimeError, in some places.
+    if isinstance(error, httpx.TransportError) or str(error).startswith("Failed to reach API"):
+        unreachable = UserError(
+            f"{address} cannot be reached: check the network and the proxy, or use the project's "
+            "own server: unset PREFECT_API_URL, or `prefect cloud logout`."
+        )
+        unreachable.exit_code = 1  # nothing that was given is wrong
+        return unreachable
+    return None
 
 
 def stop(server: Server) -> None:

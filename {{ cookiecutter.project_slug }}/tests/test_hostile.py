@@ -66,6 +66,14 @@ def test_another_web_page_is_refused(
     assert "evil" not in [flow["name"] for flow in names]
 
 
+def test_the_dashboards_page_may_ask_this_machine_only(prefect_server: Server) -> None:
+    page = httpx.get(f"{prefect_server.ui_url}/", headers={"Accept": "text/html"})
+    assert page.headers["content-security-policy"] == (
+        "connect-src data: blob: http://127.0.0.1:* http://localhost:* "
+        "ws://127.0.0.1:* ws://localhost:*"
+    )
+
+
 @pytest.mark.parametrize("path", ["/events/in", "/events/out", "/logs/out"])
 def test_the_web_sockets_of_another_page_are_refused(prefect_server: Server, path: str) -> None:
     url = f"{prefect_server.api_url}{path}"

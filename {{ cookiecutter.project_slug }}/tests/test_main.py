@@ -46,6 +46,12 @@ Program = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.mark.parametrize("name", FLOWS)
+def test_each_parameter_is_explained_in_the_dashboards_form(name: str) -> None:
+    for parameter, shown in load(name).parameters.properties.items():
+        assert shown.get("description", "").endswith("."), parameter
+
+
+@pytest.mark.parametrize("name", FLOWS)
 def test_row_04_a_flow_and_its_parameters_agree_in_names_types_and_defaults(name: str) -> None:
     in_flow = inspect.signature(load(name).fn).parameters
     fields = PARAMETERS[name].model_fields
@@ -408,7 +414,7 @@ def test_doctor_says_so_where_no_server_answers(
         answer = command("doctor")
     assert answer.exit_code == 1
     last = answer.out.splitlines()[-1]
-    assert last.startswith("FAIL Server    http://127.0.0.1:9/api does not answer: ")
+    assert last.startswith("FAIL Server    http://127.0.0.1:9/api cannot be reached: ")
 
 
 # ---- which server
@@ -440,6 +446,21 @@ def test_the_server_of_an_active_profile_is_taken(
     )
     monkeypatch.setenv("PREFECT_PROFILES_PATH", str(profiles))
     assert server.use_server() == server.Server("https://lab.example/api")
+
+
+@pytest.mark.usefixtures("record")
+def test_a_login_in_the_project_comes_before_one_in_the_users_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, name in ((tmp_path / "ana" / ".prefect", "home"), (tmp_path, "project")):
+        for variable in ("HOME", "USERPROFILE"):
+            monkeypatch.setenv(variable, str(tmp_path / "ana"))
+        monkeypatch.delenv("PREFECT_PROFILES_PATH")
+        folder.mkdir(parents=True, exist_ok=True)
+        url = f"https://{name}.example/api"
+        profile = f'active = "a"\n[profiles.a]\nPREFECT_API_URL = "{url}"\n'
+        (folder / "profiles.toml").write_text(profile, "utf-8")
+        assert server.use_server() == server.Server(url)
 
 
 @pytest.mark.usefixtures("prefect_server")
