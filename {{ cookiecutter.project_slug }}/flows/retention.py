@@ -22,6 +22,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging.loggers import flow_run_logger
 
 from flows import ROOT, keep_runs
+from flows.history import newest_first
 from flows.records import record_key
 from flows.runs import MODELS_DIR, PROCESSED_DIR, REPORTS_DIR
 
@@ -83,7 +84,8 @@ def _runs() -> list[dict[str, Any]]:
             datetime.fromisoformat(facts["started"])
             if _is_run(path.parent) and facts["run"] == path.parent.name:
                 runs.append({key: facts[key] for key in ("flow", "state", "flow_run_id")} | facts)
-    return sorted(runs, key=lambda facts: (facts["started"], facts["run"]), reverse=True)
+    order = newest_first(facts["run"] for facts in runs)
+    return sorted(runs, key=lambda facts: order.index(facts["run"]))
 
 
 def _folders() -> list[Path]:
