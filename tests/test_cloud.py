@@ -142,7 +142,7 @@ def test_who_is_refused_reads_one_sentence_and_never_the_key(
     address, key, code, sentence = {
         "wrong key": (cloud.workspace(), KEY[:-1], 2, "does not accept your key: log in again"),
         "foreign workspace": (cloud.workspace(STRANGERS), KEY, 2, "does not allow this with your"),
-        "nobody answers": (nobody(), KEY, 1, "cannot be reached: check the network and the proxy"),
+        "nobody answers": (nobody(), KEY, 1, "cannot be reached: see whether a Prefect"),
     }[trouble]
     answer = run(
         *(sys.executable, "main.py", *command.split()),

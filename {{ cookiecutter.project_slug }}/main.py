@@ -224,11 +224,11 @@ def dashboard_of(server: "Server") -> str:
 
 def error_of_server(error: Exception) -> "UserError | None":
     """Return in one sentence what is wrong with a server that was asked; else None."""
-    if "httpx" not in sys.modules:  # then none was asked
+    if "prefect" not in sys.modules:  # then none was asked
         return None
-    from flows.server import refusal
+    from flows.server_errors import in_words
 
-    return refusal(error)
+    return in_words(error)
 
 
 def say_which_runs_were_killed() -> None:
@@ -264,10 +264,7 @@ def main(arguments: list[str]) -> int:
         if isinstance(error, UserError):
             print(without_password(f"Error: {error}"), file=sys.stderr)
             return error.exit_code
-        from flows.server import in_words
-
-        said = in_words(error) or f"{type(error).__name__}: {error}"
-        print(without_password(f"Error: {said}"), file=sys.stderr)
+        print(without_password(f"Error: {type(error).__name__}: {error}"), file=sys.stderr)
         print("The run failed; --debug shows where.", file=sys.stderr)
         return 1
     return 0

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from flows import ROOT, UserError
-from flows.server import FIRST_PORT, HOST, find, refusal, use_server, wait_until_ready
+from flows.server import FIRST_PORT, HOST, find, use_server, wait_until_ready
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -96,10 +96,12 @@ def _server() -> str:
         raise Finding(str(error)) from None
     from prefect.client.orchestration import get_client  # now it knows which server is meant
 
+    from flows.server_errors import in_words
+
     with get_client(sync_client=True) as client:
         if problem := client.api_healthcheck():
-            known = refusal(problem)
-            raise Finding(str(known) if known else f"{server.api_url} does not answer: {problem}")
+            known = in_words(problem)
+            raise Finding(str(known or f"{server.api_url} does not answer: {problem}"))
     return "starts and answers" if server.process else f"answers at {server.api_url}"
 
 

@@ -170,19 +170,6 @@ def wait_until_ready(server: Server) -> Server:
     raise UserError(f"The Prefect server did not start; {_log_path()} says why.")
 
 
-def in_words(error: Exception) -> str | None:
-    """Return what an error of Prefect's client says of its server; None for any other error."""
-    text = str(error).partition("\n")[0]
-    is_version = text.startswith("Found incompatible versions")
-    is_silence = text.startswith("Failed to reach API")  # Prefect's own words for any bad answer
-    is_failure = type(error).__module__.startswith(("httpx", "httpcore"))
-    is_refusal = type(error).__name__ == "PrefectHTTPStatusError"
-    if not (is_version or is_silence or is_failure or is_refusal):
-        return None
-    reason = "nothing answers as Prefect does" if is_silence else text.rstrip(".")
-    return f"The Prefect server at {_address()} cannot be used: {reason}."
-
-
 @contextmanager
 def settings_for(server: Server) -> Iterator[None]:
     """Set what Prefect is to know of a server that was chosen after Prefect was imported."""
@@ -197,34 +184,6 @@ def settings_for(server: Server) -> Iterator[None]:
         changes[settings.PREFECT_API_URL] = None
     with settings.temporary_settings(changes):
         yield
-
-
-def refusal(error: Exception) -> UserError | None:
-    """Return what it means that a server refuses a key or cannot be reached; else None."""
-    import httpx
-    from prefect.settings import PREFECT_API_URL
-
-    address = PREFECT_API_URL.value()
-    answer = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
-    if answer == 401:
-        return UserError(
-            f"{address} does not accept your key: log in again with `prefect cloud login`, or set "
-            "PREFECT_API_KEY (for a server of your own, PREFECT_API_AUTH_STRING)."
-        )
-    if answer == 403:
-        return UserError(
-            f"{address} does not allow this with your key: choose a workspace of yours with "
-            "`prefect cloud workspace set`, or ask for more rights in this one."
-        )
-    # Prefect makes of an attempt to connect that failed a RuntimeError, in some places.
-    if isinstance(error, httpx.TransportError) or str(error).startswith("Failed to reach API"):
-        unreachable = UserError(
-            f"{address} cannot be reached: check the network and the proxy, or use the project's "
-            "own server: unset PREFECT_API_URL, or `prefect cloud logout`."
-        )
-        unreachable.exit_code = 1  # nothing that was given is wrong
-        return unreachable
-    return None
 
 
 def stop(server: Server) -> None:
@@ -269,12 +228,6 @@ def _end_with(process: "subprocess.Popen[str]") -> None:
         flush=True,
     )
     os._exit(1)
-
-
-def _address() -> str:
-    from prefect.settings import PREFECT_API_URL
-
-    return str(PREFECT_API_URL.value())
 
 
 def _environment() -> dict[str, str]:

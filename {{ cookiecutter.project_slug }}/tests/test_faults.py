@@ -17,11 +17,21 @@ from subprocess import Popen
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
 from conftest import Answer, facts, outputs
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import CannotWrite, UserError, history, models, runs, server_process
+from flows import (
+    CannotWrite,
+    UserError,
+    history,
+    models,
+    runs,
+    server_errors,
+    server_process,
+)
 from flows.data_engineer import INTERIM, PROCESSED
 from flows.data_science import data_science
 from flows.deployments import read_schedule
@@ -507,3 +517,22 @@ def test_every_so_many_seconds_does_not_mind_when_clocks_change() -> None:
     schedule: Any = IntervalSchedule(interval=given.interval, anchor_date=begin)
     times = asyncio.run(schedule.get_dates(6, anchor))
     assert {(b - a).total_seconds() for a, b in pairwise(times)} == {3600}
+
+
+# ---- servers
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://127.0.0.1:9/api/flows/", "http://127.0.0.1:9/api cannot be reached: "),
+        ("https://example.org/iris.csv", None),  # what a task asks for is no server of Prefect's
+    ],
+)
+def test_only_prefects_server_is_blamed_for_what_prefects_server_does(
+    url: str, words: str | None
+) -> None:
+    error = httpx.ConnectError("Connection refused", request=httpx.Request("GET", url))
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        said = server_errors.in_words(error)
+    assert str(said).startswith(words) if words else said is None
