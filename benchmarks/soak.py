@@ -1,7 +1,7 @@
 """Lets a schedule run `main-flow` hundreds of times, and draws what grows: memory, files, disk.
 
-`python benchmarks/soak.py` makes a project in build/soak, serves it with a run each second (so one
-begins when another is over), and writes a line into samples.csv after each. Stopped and started
+`python benchmarks/soak.py` makes a project in build/soak, serves it with a run every two seconds (so
+one begins when another is over), and writes a line into samples.csv after each. Stopped and started
 again, it goes on where it was; when there are enough samples, it draws them.
 """
 
@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 REPO = Path(__file__).resolve().parents[1]
 FOLDERS = (".prefect", "data/interim", "data/processed", "models", "reports")
 PATIENCE_SECONDS = 600  # for one run; only a hang takes so long
-# Its default, an hour, is as long as the soak: so nobody would see that it makes an end.
+# An hour, as in prefect.toml, is as long as the soak: nobody would see that it makes an end.
 EVENTS = {
     "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "PT10M",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "60",
@@ -121,7 +121,7 @@ def _served(project: Path) -> Iterator[tuple[psutil.Process, psutil.Process]]:
     address.unlink(missing_ok=True)
     with (project.parent / "serve.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
-            [sys.executable, "main.py", "serve", "--every", "1"],
+            [sys.executable, "main.py", "serve", "--every", "2"],
             cwd=project,
             env=EVENTS | environment,
             stdout=log,

@@ -189,22 +189,21 @@ class Sweep:
     def __init__(self, generated: Path, folder: Path):
         """Measure a run that nobody kills."""
         self.generated, self.folder = generated, folder
-        project = self.new("whole")
-        first, second = run(project), run(project)
+        self.used = Path(shutil.copytree(generated, folder / "used"))
+        first, second = run(self.used), run(self.used)
         assert (first.code, second.code) == (0, 0), first.err + second.err
         self.accuracy = first.accuracy
         self.seconds = {True: first.seconds, False: second.seconds}
 
-    def new(self, name: str) -> Path:
-        """Return a copy of the project in which nothing has run."""
-        return Path(shutil.copytree(self.generated, self.folder / name))
+    def new(self, name: str, *, is_first: bool = True) -> Path:
+        """Return a copy of the project; where the run is not its first, of one with two runs."""
+        source = self.generated if is_first else self.used
+        return Path(shutil.copytree(source, self.folder / name))
 
     def kill(self, moment: float, number: int, *, server: bool) -> str:
         """Kill at a moment (0 to 1) of a run, its first in every second project; say what came."""
         is_first = number % 2 == 0
-        project = self.new(f"{'server' if server else 'run'}-{number}")
-        if not is_first:
-            assert run(project).code == 0
+        project = self.new(f"{'server' if server else 'run'}-{number}", is_first=is_first)
         program = Program(project)
         program.pause_until(moment * self.seconds[is_first])
         if server:

@@ -23,6 +23,7 @@ SCHEDULED, SCHEDULE_NAME = "main-flow", "iris-schedule"
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
 )
+LOOK_EVERY_SECONDS = 2  # for runs that are due; Prefect's 10 is long for who clicked on "Quick run"
 
 
 def read_schedule(every: int | None, cron: str | None, timezone: str | None) -> Schedule | None:
@@ -67,4 +68,6 @@ def serve_flows(schedule: Schedule | None) -> None:
     with get_client(sync_client=True) as client, suppress(ObjectNotFound):
         earlier = client.read_deployment_by_name(f"{SCHEDULED}/{SCHEDULE_NAME}")
         client.delete_deployment(earlier.id)
-    prefect.serve(*deployments)
+    # Prefect would take up a run ten seconds before it is due: then it counts as going on, and the
+    # one that is due meanwhile would be cancelled.
+    prefect.serve(*deployments, query_seconds=LOOK_EVERY_SECONDS, prefetch_seconds=0)
