@@ -1,8 +1,8 @@
 """Lets a schedule run `main-flow` hundreds of times, and draws what grows: memory, files, disk.
 
-`python benchmarks/soak.py` makes a project in build/soak, serves it with a run every two seconds (so
-one begins when another is over), and writes a line into samples.csv after each. Stopped and started
-again, it goes on where it was; when there are enough samples, it draws them.
+`python benchmarks/soak.py` makes a project in build/soak, serves it with a run every two seconds
+(so one begins when another is over), and writes a line into samples.csv after each. Stopped and
+started again, it goes on where it was; when there are enough samples, it draws them.
 """
 
 from __future__ import annotations
