@@ -144,12 +144,13 @@ def _remove_records(began: datetime, kept: list[dict[str, Any]]) -> None:
     """Remove from Prefect what ended before a time, but for the runs that are kept."""
     ids = [one["flow_run_id"] for one in kept]
     ids += [flow["id"] for one in kept for flow in one.get("flows", {}).values()]
+    end = filters.FlowRunFilterEndTime.model_validate({"before_": began})
     old = filters.FlowRunFilter(
         id=filters.FlowRunFilterId(not_any_=ids),
         state=filters.FlowRunFilterState(
             type=filters.FlowRunFilterStateType(any_=sorted(TERMINAL_STATES))
         ),
-        end_time=filters.FlowRunFilterEndTime(before_=began),
+        end_time=end,
     )
     with get_client(sync_client=True) as client, suppress(httpx.HTTPError):
         found = [

@@ -314,7 +314,7 @@ def test_row_13_the_schedule_is_that_of_main_flow_alone_and_its_runs_never_overl
     prefect_server: server.Server,
 ) -> None:
     served: list[Any] = []
-    monkeypatch.setattr(deployments.prefect, "serve", lambda *given: served.extend(given))
+    monkeypatch.setattr(deployments.prefect, "serve", lambda *given, **_: served.extend(given))
     monkeypatch.setattr("main.start_dashboard", lambda: SERVER)
     monkeypatch.setattr("main.wait_for_dashboard", lambda _: None)
     answer = command("serve", *options, *(["--timezone", "America/Sao_Paulo"] if options else []))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from conftest import HOME, Answer, facts
@@ -116,7 +116,7 @@ def test_data_science_says_what_it_reads_before_it_reads(
     project: Path, prefect_server: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     split = data_engineer()
-    seen = []
+    seen: list[str | None] = []
     read = LocalResult.read
 
     def spy(self: LocalResult, location: str) -> Any:
@@ -289,7 +289,7 @@ class _Clock:
 
 def recorded(ids: list[str]) -> set[str]:
     """Return those of the flow runs that Prefect's server knows."""
-    these: Any = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=ids))
+    these = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[UUID(one) for one in ids]))
     with get_client(sync_client=True) as client:
         return {str(run.id) for run in client.read_flow_runs(flow_run_filter=these)}
 
