@@ -15,6 +15,7 @@ from measure import Command, compare, ratios
 from sections import Section
 
 EMPTY, WHOLE, ASIDE = "cookiecutter, one file", "ours", "ours, without git's first commit"
+FLOOR = "cookiecutter, as many files as ours, neither rendered nor hooked"
 
 
 def generation(rounds: int) -> Section:
@@ -45,7 +46,8 @@ def _generation(rounds: int, out: Path) -> Section:
         "kedro new", [kedro.venv / SCRIPTS / "kedro", "new", *new], out / "made", env, clean
     )
     commands = [
-        cookiecutter(EMPTY, _empty_template(out / "empty")),
+        cookiecutter(EMPTY, _template(out / "empty", files=1)),
+        cookiecutter(FLOOR, _template(out / "floor", files=_number_of_files(template))),
         cookiecutter(ASIDE, template, PATH=""),  # the hook makes a commit where it finds git
         cookiecutter(WHOLE, template),
         starter,
@@ -79,14 +81,21 @@ def _generation(rounds: int, out: Path) -> Section:
     return section
 
 
-def _empty_template(path: Path) -> Path:
-    """Write a template of one file."""
+def _template(path: Path, files: int) -> Path:
+    """Write a template of so many files of one line, which are only copied."""
     project = path / "{{ cookiecutter.project_slug }}"
     project.mkdir(parents=True)
-    (project / "README.md").write_text("# {{ cookiecutter.project_slug }}\n", encoding="utf-8")
-    answers = json.dumps({"project_slug": "iris-project"})
-    (path / "cookiecutter.json").write_text(answers, encoding="utf-8")
+    for number in range(files):
+        (project / f"{number}.md").write_text("# A line\n", encoding="utf-8")
+    answers = {"project_slug": "iris-project", "_copy_without_render": ["*.md"]}
+    (path / "cookiecutter.json").write_text(json.dumps(answers), encoding="utf-8")
     return path
+
+
+def _number_of_files(template: Path) -> int:
+    """Return how many files a template's project has before its hook takes some away."""
+    project = template / "{{ cookiecutter.project_slug }}"
+    return sum(path.is_file() for path in project.rglob("*"))
 
 
 def _works(command: Command) -> bool:
