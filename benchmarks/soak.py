@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -155,20 +155,17 @@ def _ended(project: Path) -> dict[str, str]:
     """Return how each run ended that did, by its name."""
     states = {}
     for path in sorted(project.glob("data/processed/[!.]*/run.json")):
-        try:
+        with suppress(FileNotFoundError):  # it was removed just now
             states[path.parent.name] = json.loads(path.read_text(encoding="utf-8"))["state"]
-        except FileNotFoundError:  # it was removed just now
-            continue
     return {run: state for run, state in states.items() if state != "Running"}
 
 
 def _bytes(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
+    for parent, _, names in os.walk(folder):  # which passes over folders that are removed meanwhile
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(parent, name).stat().st_size
     return total
 
 
