@@ -204,7 +204,7 @@ def test_a_run_longer_than_its_interval_neither_piles_up_nor_starves(
 
     terminal = open_terminal("serve", "--every", "1")
     terminal.wait_for(lambda: len(scheduled(terminal, "CANCELLED")) >= 3)
-    [slow] = [*scheduled(terminal, "RUNNING"), *scheduled(terminal, "PENDING")]
+    [slow] = scheduled(terminal, "RUNNING", "PENDING")
     for one in scheduled(terminal, "CANCELLED"):
         assert one["state"]["message"] == "Deployment concurrency limit reached."
         assert one["start_time"] is None

@@ -255,10 +255,10 @@ def answers(url: str) -> bool:
         return False
 
 
-def scheduled(terminal: Terminal, state: str) -> list[dict[str, Any]]:
-    """Return the flow runs that the schedule has made and that are in this state."""
+def scheduled(terminal: Terminal, *states: str) -> list[dict[str, Any]]:
+    """Return the flow runs that the schedule has made and that are in one of these states."""
     runs = ask(f"{terminal.url}/api/flow_runs/filter", {})
-    return [one for one in runs if one["auto_scheduled"] and one["state_type"] == state]
+    return [one for one in runs if one["auto_scheduled"] and one["state_type"] in states]
 
 
 def completed(project: BakedProject, parameter: str, value: object) -> bool:
