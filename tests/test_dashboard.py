@@ -64,6 +64,7 @@ class Dashboard:
         """Follow a run that was just started to its page; return the state in which it ended."""
         self.page.get_by_role("button", name="View run").click()
         self.page.wait_for_url("**/runs/flow-run/*")
+        self.page.get_by_role("tab", name="Logs").wait_for()  # till then the page before is shown
         ended = self.page.get_by_text(ENDED).first
         ended.wait_for()
         return ended.inner_text()
