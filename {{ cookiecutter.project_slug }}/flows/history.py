@@ -4,6 +4,7 @@ It does without Prefect: a prediction asks it, too.
 """
 
 import atexit
+import hashlib
 import json
 import sqlite3
 import sys
@@ -24,18 +25,25 @@ _held: dict[str, sqlite3.Connection] = {}
 def facts_of(run: str) -> dict[str, Any]:
     """Return what the run's `run.json` says, nothing where there is none.
 
-    Raises `UserError` for a file that is damaged.
+    Raises `UserError` for a file that is damaged, or was changed by somebody else.
     """
     path = PROCESSED_DIR / run / "run.json"
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(facts, dict) or not isinstance(facts.get("results", {}), dict):
-            raise ValueError("it says something else")
+        if facts.pop("sha256") != checksum(facts):
+            raise ValueError("its checksum is another")
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError, RecursionError):
-        raise UserError(f"{path.relative_to(ROOT).as_posix()} is damaged: delete it.") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise UserError(
+            f"{path.relative_to(ROOT).as_posix()} is damaged, or was changed by hand: delete it."
+        ) from None
     return facts
+
+
+def checksum(facts: dict[str, Any]) -> str:
+    """Return the SHA-256, in hex digits, by which `run.json` vouches for what it says."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def newest_first(runs: Iterable[str]) -> list[str]:

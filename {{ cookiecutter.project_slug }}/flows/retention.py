@@ -4,7 +4,6 @@ A run that goes on is never removed, nor what it reads. Of each flow the newest 
 a schedule that fails all night does not push out the last good model.
 """
 
-import json
 import re
 import shutil
 import sqlite3
@@ -21,8 +20,8 @@ from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State
 from prefect.exceptions import ObjectNotFound
 from prefect.logging.loggers import flow_run_logger
 
-from flows import ROOT, keep_runs
-from flows.history import newest_first
+from flows import ROOT, UserError, keep_runs
+from flows.history import facts_of, newest_first
 from flows.records import record_key
 from flows.runs import MODELS_DIR, PROCESSED_DIR, REPORTS_DIR
 
@@ -79,8 +78,8 @@ def _runs() -> list[dict[str, Any]]:
     """Return what the run.json of each run says, the newest run first."""
     runs = []
     for path in PROCESSED_DIR.glob("*/run.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError):  # not ours, or just removed
-            facts = json.loads(path.read_text(encoding="utf-8"))
+        with suppress(UserError, ValueError, KeyError, TypeError):  # damaged, or just removed
+            facts = facts_of(path.parent.name)
             datetime.fromisoformat(facts["started"])
             if _is_run(path.parent) and facts["run"] == path.parent.name:
                 runs.append({key: facts[key] for key in ("flow", "state", "flow_run_id")} | facts)

@@ -23,7 +23,15 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from flows import ROOT, CannotWrite, UserError
-from flows.history import PROCESSED_DIR, facts_of, hold, hold_killed, let_go, next_number
+from flows.history import (
+    PROCESSED_DIR,
+    checksum,
+    facts_of,
+    hold,
+    hold_killed,
+    let_go,
+    next_number,
+)
 from flows.records import RECORDS_DIR, remove_unfinished, write_whole
 
 # How a run's folder and the checkpoints in it are called: change them here.
@@ -244,4 +252,5 @@ def _path(run: str) -> Path:
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:
-    write_whole(path, (json.dumps(facts, ensure_ascii=False, indent=2) + "\n").encode())
+    sealed = {**facts, "sha256": checksum(facts)}
+    write_whole(path, (json.dumps(sealed, ensure_ascii=False, indent=2) + "\n").encode())

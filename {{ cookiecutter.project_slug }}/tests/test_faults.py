@@ -95,8 +95,8 @@ def test_a_killed_run_is_marked_as_crashed_by_the_next(project: Path, program: P
 def as_if_killed(project: Path, run: str, **changes: Any) -> None:
     """Take back what the end of a run's flows wrote into its run.json."""
     path = project / "data" / "processed" / run / "run.json"
-    known = facts(project, run) | {"state": "Running", "results": {}} | changes
-    path.write_text(json.dumps(known), "utf-8")
+    known = history.facts_of(run) | {"state": "Running", "results": {}} | changes
+    path.write_text(json.dumps(known | {"sha256": history.checksum(known)}), "utf-8")
 
 
 def test_latest_is_never_a_run_that_was_killed(project: Path, run: str) -> None:
@@ -280,14 +280,25 @@ def test_a_damaged_run_json_is_refused_by_name(
     path = project / file
     path.write_bytes(path.read_bytes().rstrip())  # it would be whole without its last byte, too
     damage(path, how)
-    if how == "of another version":  # it says nothing of what was kept
-        assert command("predict", 5.1, 3.5, 1.4, 0.2).err.startswith("Error: There is no model")
-        return
     answer = command("predict", 5.1, 3.5, 1.4, 0.2)
     assert (answer.exit_code, answer.out) == (2, "")
-    assert answer.err == f"Error: {file} is damaged: delete it.\n"
-    with pytest.raises(UserError, match=r"run\.json is damaged: delete it"):
+    assert answer.err == f"Error: {file} is damaged, or was changed by hand: delete it.\n"
+    with pytest.raises(UserError, match=r"run\.json is damaged"):
         PROCESSED.read("latest/split_data")
+
+
+def test_a_run_json_with_one_bit_flipped_is_refused(project: Path, run: str) -> None:
+    path = project / "data" / "processed" / run / "run.json"
+    content = path.read_bytes()
+    known = history.facts_of(run)
+    refused = 0
+    for place in range(0, len(content), len(content) // 100):
+        path.write_bytes(flipped(content, place))
+        try:
+            assert history.facts_of(run) == known  # a space that became a line's end
+        except UserError:
+            refused += 1
+    assert refused > 50
 
 
 def test_a_damaged_run_json_disturbs_no_other_run(
@@ -297,7 +308,8 @@ def test_a_damaged_run_json_disturbs_no_other_run(
     assert command("run", "data-science", "--param", f"checkpoint={run}").exit_code == 0
     answer = command("run", "data-engineer", "--param", f"run={run}")
     assert answer.exit_code == 2
-    assert answer.err == f"Error: data/processed/{run}/run.json is damaged: delete it.\n"
+    file = f"data/processed/{run}/run.json"
+    assert answer.err == f"Error: {file} is damaged, or was changed by hand: delete it.\n"
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Completed
 
-from flows import retention
+from flows import history, retention
 from flows.data_engineer import data_engineer
 from flows.data_science import data_science
 from flows.results import LocalResult
@@ -48,7 +48,9 @@ def add_run(project: Path, number: int, **other: Any) -> str:
         "started": began.isoformat(timespec="seconds"),
     }
     path = project / "data" / "processed" / run / "run.json"
-    path.write_text(json.dumps(told | other), encoding="utf-8")
+    told |= other
+    told |= {"sha256": history.checksum(told)}
+    path.write_text(json.dumps(told), encoding="utf-8")
     return run
 
 
