@@ -94,6 +94,7 @@ def s3_store() -> Iterator[Store]:
             *("-filer", "-s3", "-s3.iam=false", f"-s3.config={users}"),
             *(f"-{part}.localSocket={Path(folder, part)}" for part in ("filer", "s3")),
             *(f"-{name}={port}" for name, port in ports.items()),
+            *("-s3.port.iceberg=0", "-s3.port.lance=0"),
         )
 
         def settings(port: int, key: str = KEY) -> dict[str, str]:
@@ -122,6 +123,9 @@ def s3_store() -> Iterator[Store]:
 
         with _process(command, Path(folder, "log"), is_ready):
             yield Store("s3", port, client, settings, lambda: settings(port, "NOBODY"))
+        for part in parts:  # what it leaves, wherever it is told to work
+            socket_file = f"seaweedfs-{part}-grpc-{ports[f'{part}.port.grpc']}.sock"
+            Path("/tmp", socket_file).unlink(missing_ok=True)
 
 
 @contextmanager

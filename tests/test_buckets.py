@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -74,7 +75,14 @@ def the_run(answer: subprocess.CompletedProcess[str]) -> str:
 
 def facts(store: Store, prefix: str, run: str) -> dict[str, Any]:
     known: dict[str, Any] = json.loads(store.objects(f"{prefix}/data/processed/{run}")["run.json"])
+    del known["sha256"]
     return known
+
+
+def sealed(told: dict[str, Any]) -> bytes:
+    """Return a run.json as a run writes it."""
+    checksum = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    return json.dumps({**told, "sha256": checksum}).encode()
 
 
 def error_of(answer: subprocess.CompletedProcess[str], exit_code: int) -> str:
@@ -101,7 +109,7 @@ def test_a_run_on_one_machine_goes_on_on_another(
         store.write(f"{prefix}/data/processed/{killed}/{name}", b"it would be found damaged")
     told = facts(store, prefix, split)
     told |= {"run": killed, "number": 2, "state": "Running", "results": {}}
-    store.write(f"{prefix}/data/processed/{killed}/run.json", json.dumps(told).encode())
+    store.write(f"{prefix}/data/processed/{killed}/run.json", sealed(told))
 
     answer = main(other, store, prefix, "run", "data-science")
     trained = the_run(answer)
@@ -144,7 +152,7 @@ def test_old_runs_are_removed_from_the_bucket(
     for number, (name, run) in enumerate(old.items()):
         like = {**told, "run": run, "number": -number, "flow_run_id": name, **more.get(name, {})}
         like["flow"] = "data-engineer"
-        store.write(f"{prefix}/data/processed/{run}/run.json", json.dumps(like).encode())
+        store.write(f"{prefix}/data/processed/{run}/run.json", sealed(like))
         store.write(f"{prefix}/models/{run}/train_model.skops", b"")
     store.write(f"{prefix}/reports/{old['marked']}/keep", b"")
     unused = "data/interim/encode_categorical_columns-0123456789abcdef.parquet"
