@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def error_of(answer: subprocess.CompletedProcess[str], exit_code: int) -> str:
     """Return the one sentence that a command ended with, which left nothing else to read."""
     assert answer.returncode == exit_code, answer.stdout + answer.stderr
     assert answer.stdout == ""
-    *_, said = answer.stderr.splitlines()
+    [said] = answer.stderr.splitlines()
     assert said.startswith("Error: ")
     return said
 
@@ -172,6 +173,33 @@ def test_old_runs_are_removed_from_the_bucket(
     # What this run used is still there, though it was written before it began.
     assert re.search(r"'encode_categorical_columns-\w+' - Finished in state Cached", answer.stderr)
     assert sum(name.endswith(".parquet") for name in left if name.startswith("data/interim/")) == 1
+
+
+def test_of_runs_that_begin_at_once_each_folder_goes_to_one(
+    store: Store, prefix: str, bake: Bake
+) -> None:
+    """Two processes want the same twenty folders."""
+    project = bake()
+    claim = (
+        "import sys; from flows.places import place; processed = place('data/processed');"
+        "print(sum(processed.create(f'{n}/run.json', sys.argv[1].encode(), '') for n in range(20)))"
+    )
+    environment = {**os.environ, **store.environment, "OUTPUTS": f"{store.scheme}://lab/{prefix}"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", claim, name],
+            cwd=project.path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "other")
+    ]
+    got = [int(process.communicate()[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum(got) == 20
+    owners = [content.decode() for content in store.objects(prefix).values()]
+    assert [owners.count("one"), owners.count("other")] == got
 
 
 def test_a_damaged_object_is_refused_by_name(

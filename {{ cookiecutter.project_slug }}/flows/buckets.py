@@ -41,7 +41,7 @@ class Bucket(Place):
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes; raise `FileNotFoundError` where there is none."""
-        with self._errors_in_words():
+        with self._errors_in_words(of_object=True):
             return self._get(self._object(key))
 
     def get_all(self, keys: Iterable[str]) -> dict[str, bytes]:
@@ -119,7 +119,7 @@ class Bucket(Place):
         return f"{self.prefix}/{key}" if self.prefix else key
 
     @contextmanager
-    def _errors_in_words(self) -> Iterator[None]:
+    def _errors_in_words(self, of_object: bool = False) -> Iterator[None]:
         try:
             yield
         except ImportError:
@@ -132,7 +132,7 @@ class Bucket(Place):
             if not ours and not isinstance(error, ConnectionError | TimeoutError):
                 raise
             status, code = self._answer(error)
-            if code in ("NoSuchKey", "NoSuchObject"):
+            if of_object and code == "NoSuchKey":
                 raise FileNotFoundError(self.where("")) from None
             said = without_password(" ".join(self._said(error).split()))[:300].rstrip(".")
             kind: type[UserError] = NoAnswer
@@ -243,8 +243,12 @@ class GCS(Bucket):
         if type(error).__module__.startswith("google.auth"):
             return (0 if "Transport" in type(error).__name__ else 401), ""
         status = int(getattr(error, "code", None) or 0)
-        object_only = status == 404 and "bucket does not exist" not in str(error)
-        return status, "NoSuchObject" if object_only else ""
+        missing = status == 404 and "bucket does not exist" not in str(error)
+        return status, "NoSuchKey" if missing else ""
+
+    def _said(self, error: Exception) -> str:
+        said = str(error.args[0] if error.args else error)
+        return said.partition(": ")[2] or said  # what comes first is the request
 
     @property
     def _bucket(self) -> Any:
