@@ -4,6 +4,7 @@ The credentials are those that prefect-aws and prefect-gcp find; the extras s3 a
 """
 
 import io
+import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -292,6 +293,8 @@ class GCS(Bucket):
 def _google_client() -> Any:
     from prefect_gcp import GcpCredentials
 
+    # What it tries again is told when it has failed for good.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     return GcpCredentials().get_cloud_storage_client()
 
 
