@@ -173,7 +173,7 @@ class Wire:
 
     def __init__(self, port: int) -> None:
         """Begin to listen; `port` is that of the store."""
-        self.cut_at = b"\0"  # the connection on which these bytes go to the store is cut
+        self.cut_at: bytes | None = None  # cut is the connection on which the store gets these
         self.for_good = False
         self.cuts = 0
         self._target = port
@@ -205,8 +205,8 @@ class Wire:
     def _pump(self, one: socket.socket, other: socket.socket, watched: bool) -> None:
         with suppress(OSError):
             while content := one.recv(65536):
-                wanted = watched and self.cut_at in content and (self.for_good or not self.cuts)
-                if self._is_cut or wanted:
+                said = watched and self.cut_at and self.cut_at in content
+                if self._is_cut or (said and not self.cuts):
                     self.cuts += 1
                     break
                 other.sendall(content)
