@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from flows import CONSOLE_HANDLER, ROOT, UserError, keep_runs, without_password
+from flows.places import check_outputs
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -65,6 +66,7 @@ def run(
     file = STARTED_IN / param_file if param_file else None
     parameters = read_parameters(flow, param or [], file)
     keep_runs()  # a bad setting is said now, not when the run is over
+    check_outputs()
     last_words: list[str] = []
     # Python calls last what was registered first: when this is read, Prefect has sent its logs,
     # and the server has written them down.
@@ -77,6 +79,7 @@ def run(
             function = load(flow)
             if server.process:
                 load_what_tasks_import()
+        check_outputs(ask=True)
         server = wait_until_ready(server)
     with settings_for(server):
         say_which_runs_were_killed()
@@ -197,6 +200,7 @@ def start_dashboard() -> "Server":
     from flows.server import find, use_server
 
     keep_runs()
+    check_outputs()
     if running := find():
         raise UserError(f"This project's dashboard already runs: {running.ui_url}")
     return use_server(dashboard=True)
@@ -206,6 +210,7 @@ def wait_for_dashboard(server: "Server") -> str:
     """Return where the dashboard is when it can be opened, and say so."""
     from flows.server import wait_until_ready
 
+    check_outputs(ask=True)
     wait_until_ready(server)
     say_which_runs_were_killed()
     dashboard = dashboard_of(server)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSOLE_HANDLER = "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"  # Prefect's setting for the terminal
+# Where outputs are kept: "" for this folder, or a bucket, such as "s3://bucket/prefix" and
+# "gs://bucket/prefix"; the environment variable of this name wins.
+OUTPUTS = ""
 KEEP_RUNS = "100"  # how many runs are kept, or "all"; the environment variable of this name wins
 
 
@@ -44,3 +47,15 @@ def keep_runs() -> int | None:
     if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
         raise UserError(f"KEEP_RUNS={shown(text)!r} is not allowed: a number from 1 on, or 'all'.")
     return int(text)
+
+
+def outputs() -> str:
+    """Return the address of the bucket for outputs, "" for none; raise `UserError` for no such."""
+    text = (os.environ.get("OUTPUTS") or OUTPUTS).rstrip("/")
+    part = r"(?!\.+(/|$))[\w.@=+-]+"  # not only dots, which would lead elsewhere
+    if text and not re.fullmatch(rf"(s3|gs)://[a-z0-9][\w.-]+(/{part})*", text, re.ASCII):
+        raise UserError(
+            f"OUTPUTS={shown(text)!r} is not allowed: leave it empty for this folder, or name a "
+            "bucket, as s3://bucket/prefix or gs://bucket/prefix."
+        )
+    return text

@@ -11,12 +11,12 @@ from flows import ROOT, checks
 from flows.caching import BY_CONTENT, CHECKPOINT
 from flows.parameters import RawPath, RunName, Seed, TargetCol, TestDataRatio
 from flows.records import sha256
-from flows.results import LocalResult
+from flows.results import results_in
 from flows.retention import remove_old_runs
 from flows.runs import checked_run, current_run, finish_run, update_run
 
-PROCESSED = LocalResult(dir="data/processed")
-INTERIM = LocalResult(dir="data/interim")
+PROCESSED = results_in("data/processed")
+INTERIM = results_in("data/interim")
 
 
 @task

@@ -15,11 +15,11 @@ from flows import reports
 from flows.caching import CHECKPOINT
 from flows.data_engineer import PROCESSED
 from flows.parameters import Checkpoint, InverseRegularization, MaxIter, RunName
-from flows.results import LocalResult
+from flows.results import results_in
 from flows.retention import remove_old_runs
 from flows.runs import CHECKPOINT_NAME, checked_run, current_run, finish_run, update_run
 
-MODELS = LocalResult(dir="models")
+MODELS = results_in("models")
 
 
 class _SplitInGraph(dict[str, Any]):

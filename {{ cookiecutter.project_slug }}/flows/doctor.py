@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from flows import ROOT, UserError
+from flows.places import check_outputs, place
 from flows.server import FIRST_PORT, HOST, find, use_server, wait_until_ready
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -73,6 +74,14 @@ def _folders() -> str:
     return f"can be written to, {free:.0f} GiB free"
 
 
+def _outputs() -> str:
+    try:
+        check_outputs(ask=True)
+        return f"go to {place('data/processed').where('')} and beside it"
+    except UserError as error:
+        raise Finding(str(error)) from None
+
+
 def _port() -> str:
     if running := find():
         return f"this project's dashboard runs at {running.ui_url}"
@@ -112,4 +121,5 @@ CHECKS: list[tuple[str, Callable[[], str], bool]] = [
     ("Port", _port, False),
     ("Graphviz", _graphviz, False),
     ("Server", _server, True),
+    ("Outputs", _outputs, True),  # may import Prefect, which must know its server by then
 ]

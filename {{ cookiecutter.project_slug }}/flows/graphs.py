@@ -9,8 +9,7 @@ from prefect.utilities.visualization import (
 )
 
 from flows import ROOT
-from flows.records import write_whole
-from flows.runs import REPORTS_DIR
+from flows.places import write_whole
 
 
 def draw(flow: Flow[..., str]) -> str:
@@ -24,7 +23,7 @@ def draw(flow: Flow[..., str]) -> str:
         task.name = task.name.removesuffix("-0")  # the number counts the calls of one task
         task.upstream_tasks = list(dict.fromkeys(task.upstream_tasks))
     mermaid = build_mermaid_dependencies(tracker)
-    path = REPORTS_DIR / "graphs" / f"{flow.name}.mmd"
+    path = ROOT / "reports" / "graphs" / f"{flow.name}.mmd"
     write_whole(path, f"{mermaid}\n".encode())
     paths = [path]
     try:

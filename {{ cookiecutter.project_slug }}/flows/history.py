@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from flows import ROOT, UserError
+from flows.places import place
 
-PROCESSED_DIR = ROOT / "data" / "processed"
+PROCESSED = "data/processed"
 RUNNING_DIR = ROOT / ".prefect" / "running"  # a file for each run that goes on, named by its id
 
 _held: dict[str, sqlite3.Connection] = {}
@@ -27,23 +28,21 @@ def facts_of(run: str) -> dict[str, Any]:
 
     Raises `UserError` for a file that is damaged, or was changed by somebody else.
     """
-    path = PROCESSED_DIR / run / "run.json"
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        if facts.pop("sha256") != checksum(facts):
-            raise ValueError("its checksum is another")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise UserError(
-            f"{path.relative_to(ROOT).as_posix()} is damaged, or was changed by hand: delete it."
-        ) from None
-    return facts
+    return _parsed(run, _read([run]).get(run))
 
 
 def checksum(facts: dict[str, Any]) -> str:
     """Return the SHA-256, in hex digits, by which `run.json` vouches for what it says."""
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def known_runs() -> dict[str, dict[str, Any]]:
+    """Return what the run.json of each run says, by run; those that are damaged are left out."""
+    known = {}
+    for run, content in _read(place(PROCESSED).runs()).items():
+        with suppress(UserError):
+            known[run] = _parsed(run, content)
+    return known
 
 
 def newest_first(runs: Iterable[str]) -> list[str]:
@@ -52,16 +51,21 @@ def newest_first(runs: Iterable[str]) -> list[str]:
     Each run has a number, since a clock can be set back; of equal ones the name decides, which
     begins with the time.
     """
-    return sorted(runs, key=lambda run: (_number(run), run), reverse=True)
+    runs = list(runs)
+    found = _read(runs)
+    numbers = {run: number_of(_parsed(run, found.get(run))) for run in runs}
+    return sorted(numbers, key=lambda run: (numbers[run], run), reverse=True)
 
 
 def next_number() -> int:
     """Return the number of a run that begins now."""
-    numbers = [0]
-    for path in PROCESSED_DIR.glob("*/run.json"):
-        with suppress(UserError):  # damaged
-            numbers.append(_number(path.parent.name))
-    return 1 + max(numbers)
+    return 1 + max(map(number_of, known_runs().values()), default=0)
+
+
+def number_of(facts: dict[str, Any]) -> int:
+    """Return the number of a run, by what its run.json says; 0 where it has none."""
+    number = facts.get("number")
+    return number if isinstance(number, int) else 0
 
 
 def has_kept(run: str, task: str) -> bool:
@@ -84,12 +88,13 @@ def hold(flow_run_id: str) -> None:
         atexit.register(let_go, flow_run_id)  # a flow of somebody's own may lack the hook
 
 
-def let_go(flow_run_id: str) -> None:
-    """Show that a run has ended."""
+def let_go(flow_run_id: str, noted: bool = True) -> None:
+    """Show that a run has ended; where that is not `noted` in its run.json, the next one does."""
     if lock := _held.pop(flow_run_id, None):
         lock.close()
         with suppress(OSError):
-            (RUNNING_DIR / flow_run_id).unlink()
+            if noted:
+                (RUNNING_DIR / flow_run_id).unlink()
 
 
 def hold_killed() -> list[str]:
@@ -146,6 +151,20 @@ def _locked(path: Path) -> sqlite3.Connection:
     return lock
 
 
-def _number(run: str) -> int:
-    number = facts_of(run).get("number")
-    return number if isinstance(number, int) else 0
+def _read(runs: Iterable[str]) -> dict[str, bytes]:
+    """Return the run.json of each run that has one."""
+    runs = {f"{run}/run.json": run for run in runs}
+    return {runs[key]: content for key, content in place(PROCESSED).get_all(runs).items()}
+
+
+def _parsed(run: str, content: bytes | None) -> dict[str, Any]:
+    if content is None:
+        return {}
+    try:
+        facts: dict[str, Any] = json.loads(content)
+        if facts.pop("sha256") != checksum(facts):
+            raise ValueError("its checksum is another")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        where = place(PROCESSED).where(f"{run}/run.json")
+        raise UserError(f"{where} is damaged, or was changed by hand: delete it.") from None
+    return facts

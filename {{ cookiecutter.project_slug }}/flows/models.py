@@ -2,17 +2,20 @@
 
 import hashlib
 import io
+import re
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
-from flows import ROOT, UserError
+from flows import UserError
 from flows.history import facts_of, has_kept, newest_first
+from flows.places import Place, place
 
 # What skops does not trust by itself, but may: a dtype only describes an array.
 TRUSTED = ["numpy.dtype"]
+MODEL = re.compile(r"[^.].*\.skops")  # not what a run that was killed had begun to write
 LARGEST_NUMBER = 1e150  # its square is still a number, and so are sums of squares
 MAY_SWELL_BYTES = 128 * 2**20
 
@@ -44,24 +47,27 @@ def newest_model() -> Any:
 
     Raises `UserError` where there is none, and for a file that is damaged or no such model.
     """
-    folder = ROOT / "models"
-    for run in newest_first(path.name for path in folder.glob("[!.]*/")):
-        for path in sorted((folder / run).rglob("[!.]*.skops"), reverse=True):
-            if has_kept(run, path.stem):
-                return _read(path, run)
+    models = place("models")
+    for run in newest_first(models.runs()):
+        for key in sorted(models.files(run), reverse=True):
+            path = PurePosixPath(key)
+            if MODEL.fullmatch(path.name) and has_kept(run, path.stem):
+                return _read(models, key)
     raise UserError("There is no model yet: train one with `python main.py`.")
 
 
-def _read(path: Path, run: str) -> Any:
-    where = path.relative_to(ROOT).as_posix()
-    result = facts_of(run).get("results", {}).get(path.stem, {})
+def _read(models: Place, key: str) -> Any:
+    where = models.where(key)
+    path = PurePosixPath(key)
+    result = facts_of(path.parts[0]).get("results", {}).get(path.stem, {})
     try:
-        blob = path.read_bytes()
+        blob = models.get(key)
+    except OSError as error:
+        raise UserError(f"{where} cannot be read: {error.strerror or error}.") from None
+    try:
         if result.get("sha256") not in (None, hashlib.sha256(blob).hexdigest()):
             raise UserError("its checksum is another, it is damaged: run its flow again.")
         model = loads(blob)
-    except OSError as error:
-        raise UserError(f"{where} cannot be read: {error.strerror}.") from None
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     if "columns" not in getattr(model, "named_steps", ()):

@@ -1,17 +1,12 @@
-"""What vouches for a result: a record beside each file, and files that are whole or not there."""
+"""What vouches for a result: a record beside each file."""
 
 import hashlib
 import json
-import os
-import re
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
-from uuid import uuid4
 
 from prefect.filesystems import WritableFileSystem
 
-from flows import ROOT, CannotWrite
 from flows.serializers import EXTENSIONS
 
 RECORDS_DIR = ".records"  # beside the files it is about
@@ -82,32 +77,3 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hex digits, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def remove_unfinished(folders: Iterable[Path]) -> None:
-    """Remove what `write_whole` had begun in folders when its process was killed."""
-    for folder in folders:
-        for path in folder.rglob(".*"):
-            if re.fullmatch(r"\..+\.[0-9a-f]{32}", path.name):
-                path.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all, whatever happens in between.
-
-    Raises `CannotWrite` where there is no room or no right.
-    """
-    aside = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with aside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        where = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path
-        raise CannotWrite(f"{where} cannot be written: {error.strerror or error}.") from None

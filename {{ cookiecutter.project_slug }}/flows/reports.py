@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from sklearn.metrics import ConfusionMatrixDisplay, precision_recall_fscore_support
 
-from flows.records import write_whole
-from flows.runs import REPORTS_DIR, update_run
+from flows.places import place
+from flows.runs import update_run
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -67,11 +67,11 @@ def write(truth: np.ndarray, predictions: np.ndarray, classes: list[str], run: s
         picture=picture,
     )
 
-    folder = REPORTS_DIR / run
-    write_whole(folder / "confusion_matrix.png", png)
-    write_whole(folder / "report.html", page.encode())
+    reports = place("reports")
+    reports.put(f"{run}/confusion_matrix.png", png)
+    reports.put(f"{run}/report.html", page.encode())
     metrics = {"accuracy": accuracy, "classes": table.to_dict(orient="index")}
-    write_whole(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+    reports.put(f"{run}/metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
     update_run(run, accuracy=accuracy)
 
     table = table.rename(index=_as_is)
@@ -80,7 +80,7 @@ def write(truth: np.ndarray, predictions: np.ndarray, classes: list[str], run: s
     create_markdown_artifact(
         f"# Accuracy on the test set: {accuracy:.2%}\n\n{_markdown(table)}\n\n"
         f"![Confusion matrix]({picture})\n\n"
-        f"The same as a file: `reports/{run}/report.html`",
+        f"The same as a file: `{reports.where(f'{run}/report.html')}`",
         key="report",
         description=f"Run {run}",
     )

@@ -1,26 +1,29 @@
 """Where outputs are kept and read again: `LocalResult`, `S3Result` and `GCSResult`.
 
 Each is a Prefect file system, for the `result_storage` of a task, with one thing more: `read`.
+`results_in` takes the one that OUTPUTS asks for.
 Beside a result lies its record (`.records/<task>.json`): the checksum of the file, and the
 fingerprint of what it was computed from. A file without a record that fits counts as not there.
 """
 
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
 from prefect.filesystems import WritableFileSystem
 from prefect.serializers import Serializer
 from prefect.settings import get_current_settings
 
-from flows import ROOT, CannotWrite, UserError
+from flows import CannotWrite, UserError, outputs
+from flows.buckets import GCS, S3
 from flows.history import has_kept, newest_first
-from flows.records import Records, UnfitError, record_key, vouch, write_whole
+from flows.places import Folder, Place
+from flows.records import Records, UnfitError, record_key, vouch
 from flows.runs import current_run, unwritten
 
 LATEST = "latest"
@@ -35,7 +38,7 @@ class Result:
 
 
 class _ResultStorage(WritableFileSystem):
-    """What the three have in common; a subclass says how a file is listed, read and written."""
+    """What the three have in common; a subclass says its place."""
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(**fields)
@@ -117,28 +120,34 @@ class _ResultStorage(WritableFileSystem):
         """Do as `write_path`, for async flows."""
         self.write_path(path, content)
 
-    def runs(self) -> list[str]:
-        """Return the names of all runs, newest first."""
+    @property
+    def place(self) -> Place:
+        """Where the files are."""
         raise NotImplementedError
 
+    def runs(self) -> list[str]:
+        """Return the names of all runs, newest first."""
+        return newest_first(self.place.runs())
+
     def counts(self, run: str, task: str) -> bool:
-        """Tell whether a run's output may be the latest; a bucket does not know how runs ended."""
-        return True
+        """Tell whether a run's output may be the latest: not if it was killed, or failed."""
+        return has_kept(run, task)
 
     def get(self, key: str) -> bytes:
         """Return a file's bytes; raise `FileNotFoundError` where there is none."""
-        raise NotImplementedError
+        return self.place.get(key)
 
     def put(self, key: str, content: bytes) -> None:
         """Write a file, whole or not at all."""
-        raise NotImplementedError
+        self.place.put(key, content)
 
     def touch(self, key: str) -> None:
-        """Note that a file is in use; a bucket has rules of its own for what is old."""
+        """Note that a file is in use."""
+        self.place.touch(key)
 
     def where(self, key: str) -> str:
         """Return a file's place in words."""
-        raise NotImplementedError
+        return self.place.where(key)
 
 
 class LocalResult(_ResultStorage):
@@ -148,100 +157,21 @@ class LocalResult(_ResultStorage):
 
     dir: str
 
-    def runs(self) -> list[str]:
-        """Return the names of all runs, newest first."""
-        folder = ROOT / self.dir
-        if not folder.is_dir():
-            return []
-        return newest_first(path.name for path in folder.glob("[!.]*/"))
-
-    def counts(self, run: str, task: str) -> bool:
-        """Tell whether a run's output may be the latest: not if it was killed, or failed."""
-        return has_kept(run, task)
-
-    def get(self, key: str) -> bytes:
-        """Return a file's bytes; raise `FileNotFoundError` where there is none."""
-        return self._path(key).read_bytes()
-
-    def put(self, key: str, content: bytes) -> None:
-        """Write a file, whole or not at all."""
-        write_whole(self._path(key), content)
-
-    def touch(self, key: str) -> None:
-        """Note that a file is in use: what was not for long, `flows.retention` removes."""
-        with suppress(OSError):  # nobody may write there
-            os.utime(self._path(key))
-
-    def where(self, key: str) -> str:
-        """Return a file's place in words."""
-        return str(Path(self.dir, key))
-
-    def _path(self, key: str) -> Path:
-        folder = (ROOT / self.dir).resolve()
-        path = (folder / key).resolve()
-        if not path.is_relative_to(folder):
-            raise UserError(f"{key!r} leads out of {self.dir}.")
-        return path
+    @property
+    def place(self) -> Folder:
+        """Where the files are."""
+        return Folder(self.dir)
 
 
 class _BucketResult(_ResultStorage):
-    """Results in a bucket, below `prefix`, through Prefect's own block for such buckets."""
+    """Results in a bucket, below `prefix`."""
 
     bucket: str
     prefix: str = ""
 
-    _extra: ClassVar[str]
-    _scheme: ClassVar[str]
-    _errors: ClassVar[str]  # the package of the errors that tell of the bucket
-
-    def runs(self) -> list[str]:
-        """Return the names of all runs, newest first."""
-        with self._errors_in_words():
-            keys = [key.removeprefix(self.prefix).lstrip("/") for key in self._keys()]
-        return newest_first({key.split("/")[0] for key in keys if "/" in key})
-
-    def get(self, key: str) -> bytes:
-        """Return an object's bytes; raise `FileNotFoundError` where there is none."""
-        with self._errors_in_words():
-            content: bytes = self._block().read_path(key)
-        return content
-
-    def put(self, key: str, content: bytes) -> None:
-        """Write an object; a bucket shows it whole or not at all."""
-        with self._errors_in_words():
-            self._block().write_path(key, content)
-
-    def where(self, key: str) -> str:
-        """Return an object's place in words."""
-        return f"{self._scheme}://" + "/".join(filter(None, [self.bucket, self.prefix, key]))
-
-    @contextmanager
-    def _errors_in_words(self) -> Iterator[None]:
-        try:
-            yield
-        except ImportError:
-            name, extra = type(self).__name__, self._extra
-            raise UserError(
-                f'{name} needs the extra {extra}: run `pip install ".[{extra}]"` in the project.'
-            ) from None
-        except Exception as error:
-            if self._is_missing_object(error):
-                raise FileNotFoundError(str(error)) from None
-            if type(error).__module__.startswith(self._errors):
-                raise UserError(f"{self.where('')} cannot be used: {error}") from None
-            raise
-
-    def _block(self) -> Any:
-        """Return the Prefect block of the bucket; raise `ImportError` without the extra."""
-        raise NotImplementedError
-
-    def _keys(self) -> list[str]:
-        """Return the names of all objects below `prefix`."""
-        raise NotImplementedError
-
-    def _is_missing_object(self, error: Exception) -> bool:
-        """Tell whether an error says that the bucket is there, but the object is not."""
-        raise NotImplementedError
+    def counts(self, run: str, task: str) -> bool:
+        """Do as for a folder, where the bucket is that of the runs; another knows no run's end."""
+        return not outputs() or has_kept(run, task)
 
 
 class S3Result(_BucketResult):
@@ -253,39 +183,32 @@ class S3Result(_BucketResult):
     """
 
     _block_type_name = "S3 Result"
-    _extra, _scheme, _errors = "s3", "s3", "botocore"
 
-    def _block(self) -> Any:
-        from prefect_aws import S3Bucket
-
-        return S3Bucket(bucket_name=self.bucket, bucket_folder=self.prefix)
-
-    def _keys(self) -> list[str]:
-        return [item["Key"] for item in self._block().list_objects(folder="")]
-
-    def _is_missing_object(self, error: Exception) -> bool:
-        # A download first asks for the size (HEAD), whose answer has no text but its status.
-        response: Any = getattr(error, "response", None)
-        return bool(response) and response["Error"]["Code"] in ("NoSuchKey", "404")
+    @property
+    def place(self) -> S3:
+        """Where the objects are."""
+        return S3(self.bucket, self.prefix)
 
 
 class GCSResult(_BucketResult):
     """Results in a Google Cloud Storage bucket, below `prefix`.
 
     Credentials are Google's application default credentials. Raises `UserError` without the extra
-    `gcp`, and where the bucket does not answer as it should.
+    `gcs`, and where the bucket does not answer as it should.
     """
 
     _block_type_name = "GCS Result"
-    _extra, _scheme, _errors = "gcp", "gs", "google."
 
-    def _block(self) -> Any:
-        from prefect_gcp.cloud_storage import GcsBucket
+    @property
+    def place(self) -> GCS:
+        """Where the objects are."""
+        return GCS(self.bucket, self.prefix)
 
-        return GcsBucket(bucket=self.bucket, bucket_folder=self.prefix)
 
-    def _keys(self) -> list[str]:
-        return [blob.name for blob in self._block().list_blobs(folder="")]
-
-    def _is_missing_object(self, error: Exception) -> bool:
-        return "No such object" in str(error)
+def results_in(folder: str) -> _ResultStorage:
+    """Return the results in a folder, of the project or of the bucket that OUTPUTS names."""
+    if not (address := outputs()):
+        return LocalResult(dir=folder)
+    parts = urlsplit(f"{address}/{folder}")
+    kind = S3Result if parts.scheme == "s3" else GCSResult
+    return kind(bucket=parts.netloc, prefix=parts.path.strip("/"))

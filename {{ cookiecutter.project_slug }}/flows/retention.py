@@ -5,11 +5,9 @@ a schedule that fails all night does not push out the last good model.
 """
 
 import re
-import shutil
 import sqlite3
 from contextlib import closing, suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,18 +18,16 @@ from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State
 from prefect.exceptions import ObjectNotFound
 from prefect.logging.loggers import flow_run_logger
 
-from flows import ROOT, UserError, keep_runs
-from flows.history import facts_of, newest_first
+from flows import ROOT, keep_runs
+from flows.history import known_runs, number_of
+from flows.places import RUN, Folder, place
 from flows.records import record_key
-from flows.runs import MODELS_DIR, PROCESSED_DIR, REPORTS_DIR
+from flows.runs import FOLDERS
 
 MARKS = ("keep", "keep.txt")  # in a run's folder under data/processed, models or reports
 
-RUN = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[A-Za-z0-9_-]+")
 # An output in the cache, or what a run that was killed left of one.
 CACHED = re.compile(r"\.?\w+-[0-9a-f]{16}\.\w+(\.[0-9a-f]{32})?")
-INTERIM_DIR = ROOT / "data" / "interim"
-STORAGE_DIR = ROOT / ".prefect" / "storage"  # where Prefect keeps what a flow returns
 RETURNED = re.compile(r"[0-9a-f]{32}")
 DATABASE = ROOT / ".prefect" / "prefect.db"
 RECORDS_AT_ONCE = 50  # more of Prefect's old records are left to the ends of the next runs
@@ -61,8 +57,9 @@ def remove_old_runs(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) 
         or one["flow_run_id"] == str(flow_run.id)
         or _is_marked(one["run"])
     ]
-    removed = [one["run"] for one in reversed(older) if one not in kept and _set_aside(one["run"])]
-    _sweep()
+    removed = [one["run"] for one in reversed(older) if one not in kept and _remove(one["run"])]
+    for folder in FOLDERS:
+        place(folder).clear_up()
     began = datetime.fromisoformat(newest[-1]["started"])
     _remove_unused(began)
     if removed:
@@ -77,56 +74,31 @@ def remove_old_runs(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) 
 def _runs() -> list[dict[str, Any]]:
     """Return what the run.json of each run says, the newest run first."""
     runs = []
-    for path in PROCESSED_DIR.glob("*/run.json"):
-        with suppress(UserError, ValueError, KeyError, TypeError):  # damaged, or just removed
-            facts = facts_of(path.parent.name)
+    for run, facts in known_runs().items():
+        with suppress(ValueError, KeyError, TypeError):  # not ours
             datetime.fromisoformat(facts["started"])
-            if _is_run(path.parent) and facts["run"] == path.parent.name:
+            if RUN.fullmatch(run) and facts["run"] == run:
                 runs.append({key: facts[key] for key in ("flow", "state", "flow_run_id")} | facts)
-    order = newest_first(facts["run"] for facts in runs)
-    return sorted(runs, key=lambda facts: order.index(facts["run"]))
-
-
-def _folders() -> list[Path]:
-    """Return where runs have folders; that of run.json, which says that it is a run, is last."""
-    return [REPORTS_DIR, MODELS_DIR, PROCESSED_DIR]
-
-
-def _is_run(folder: Path) -> bool:
-    return bool(RUN.fullmatch(folder.name)) and folder.is_dir() and not folder.is_symlink()
+    return sorted(runs, key=lambda facts: (number_of(facts), facts["run"]), reverse=True)
 
 
 def _is_marked(run: str) -> bool:
-    return any((folder / run / mark).exists() for folder in _folders() for mark in MARKS)
+    files = [key for folder in FOLDERS for key in place(folder).files(run)]
+    return any(f"{run}/{mark}" in files for mark in MARKS)
 
 
-def _set_aside(run: str) -> bool:
-    """Hide a run's folders, each in one step; return False where another run was faster."""
-    moved = False
-    for folder in _folders():
-        with suppress(OSError):  # there is none, or Windows shows a file of it to somebody
-            if _is_run(folder / run):
-                (folder / run).rename(folder / f".{run}.removed")
-                moved = folder == PROCESSED_DIR
-    return moved
-
-
-def _sweep() -> None:
-    """Delete what was set aside, by this run or by one that was killed over it."""
-    for folder in _folders():
-        for path in folder.glob(".*.removed"):
-            if RUN.fullmatch(path.name[1:].removesuffix(".removed")):
-                shutil.rmtree(path, ignore_errors=True)
+def _remove(run: str) -> bool:
+    """Remove a run's folders, that of run.json last; return False where another run was faster."""
+    return [place(folder).remove_run(run) for folder in FOLDERS][-1]
 
 
 def _remove_unused(began: datetime) -> None:
     """Delete what nobody has used in the cache since the oldest of the newest runs began."""
-    for folder, names in ((INTERIM_DIR, CACHED), (STORAGE_DIR, RETURNED)):
-        for path in folder.glob("*"):
-            with suppress(OSError):
-                if names.fullmatch(path.name) and path.stat().st_mtime < began.timestamp():
-                    (folder / record_key(path.name)).unlink(missing_ok=True)
-                    path.unlink()
+    # The second is where Prefect keeps what a flow returns.
+    for kept, names in ((place("data/interim"), CACHED), (Folder(".prefect/storage"), RETURNED)):
+        for key, changed in kept.files().items():
+            if names.fullmatch(key) and changed < began.timestamp():
+                kept.remove([record_key(key), key])
 
 
 def _is_in_own_database(flow_run: FlowRun) -> bool:

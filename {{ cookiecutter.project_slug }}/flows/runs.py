@@ -3,14 +3,13 @@
 import json
 import platform
 import re
-import shutil
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from inspect import signature
 from itertools import count
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -22,24 +21,26 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
-from flows import ROOT, CannotWrite, UserError
+from flows import UserError
 from flows.history import (
-    PROCESSED_DIR,
+    PROCESSED,
     checksum,
     facts_of,
     hold,
     hold_killed,
+    known_runs,
     let_go,
     next_number,
 )
-from flows.records import RECORDS_DIR, remove_unfinished, write_whole
+from flows.places import place
+from flows.records import RECORDS_DIR
 
 # How a run's folder and the checkpoints in it are called: change them here.
 RUN_NAME = "{date:%Y-%m-%d_%H-%M-%S}_{flow_run_name}"
 CHECKPOINT_NAME = "{run}/{task_name}"
 
-MODELS_DIR = ROOT / "models"
-REPORTS_DIR = ROOT / "reports"
+# Where a run has a folder; that of run.json, which says that it is a run, is last.
+FOLDERS = ("reports", "models", PROCESSED)
 PACKAGES = ("prefect", "pandas", "pyarrow", "scikit-learn", "skops")
 
 unwritten: dict[str, UserError] = {}  # by run, why one of its files could not be written
@@ -78,28 +79,36 @@ def update_run(run: str, **facts: Any) -> None:
         return
     for name, value in facts.items():
         known[name] = {**known.get(name, {}), **value} if isinstance(value, dict) else value
-    _write(_path(run), known)
+    place(PROCESSED).put(f"{run}/run.json", _sealed(known))
 
 
 def finish_run(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Write into `run.json` how a flow ended; a hook for each way to end."""
     given = flow_run.parameters.get("run")
-    if not given:
-        let_go(str(flow_run.id))
     name = _name(flow_run.expected_start_time, flow_run.name)
-    run, found = (given, True) if given else _find(name, str(flow_run.id))
-    if not found or not _path(run).exists():
-        return  # it failed before there was anything to keep, or results are not persisted
+    noted = False
+    try:
+        run, found = (given, True) if given else _find(name, str(flow_run.id))
+        if found and facts_of(run):  # else it failed before there was anything to keep
+            _note_end(run, flow, flow_run, state)
+        noted = True
+    finally:
+        if not given:
+            let_go(str(flow_run.id), noted)
+
+
+def _note_end(run: str, flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     # A deployment's flow run knows only the parameters that were given to it.
     defaults = {name: one.default for name, one in signature(flow.fn).parameters.items()}
     parameters = {**defaults, **flow_run.parameters}
     ended = {"id": str(flow_run.id), "state": state.name, "parameters": parameters}
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    whole_run = {} if given else {"state": state.name, "ended": now}
+    is_part = flow_run.parameters.get("run")
+    whole_run = {} if is_part else {"state": state.name, "ended": now}
     results = _results(run) if state.is_completed() else {}
     try:
         update_run(run, flows={flow.name: ended}, results=results, **whole_run)
-    except CannotWrite as error:
+    except UserError as error:
         unwritten.setdefault(run, error)
         raise
     if whole_run and not state.is_completed():
@@ -111,22 +120,19 @@ def mark_killed_runs() -> list[str]:
 
     Returns their names. A process that is killed cannot say so itself: the next one does.
     """
-    killed = hold_killed()
-    runs = [path.parent.name for path in PROCESSED_DIR.glob("*/run.json") if killed]
+    if not (killed := hold_killed()):
+        return []
     marked = []
-    for run in runs:
-        with suppress(UserError):  # damaged: nobody knows what run it was
-            facts = facts_of(run)
-            if facts.get("flow_run_id") in killed and facts.get("state") == "Running":
-                update_run(run, state="Crashed")
-                marked.append(run)
+    for run, facts in known_runs().items():
+        if facts.get("flow_run_id") in killed and facts.get("state") == "Running":
+            update_run(run, state="Crashed")
+            marked.append(run)
     for flow_run_id in killed:
         _mark_in_prefect(flow_run_id)
-        for aside in PROCESSED_DIR.glob(f".*.{flow_run_id}"):
-            shutil.rmtree(aside, ignore_errors=True)
+    for folder in FOLDERS:
+        place(folder).clear_up(marked, killed)
+    for flow_run_id in killed:
         let_go(flow_run_id)
-    folders = (PROCESSED_DIR, MODELS_DIR, REPORTS_DIR)
-    remove_unfinished(folder / run for folder in folders for run in marked)
     return marked
 
 
@@ -142,12 +148,10 @@ def summary(run: str, dashboard: str) -> str:
     if "accuracy" in facts:
         rows.append(("Accuracy", f"{facts['accuracy']:.2%} of the test set"))
     if facts.get("results"):
-        rows.append(("Checkpoints", f"data/processed/{run}"))
-    for name, pattern in (
-        ("Model", f"models/{run}/**/*.skops"),
-        ("Report", f"reports/{run}/*.html"),
-    ):
-        rows += [(name, path.relative_to(ROOT).as_posix()) for path in ROOT.glob(pattern)]
+        rows.append(("Checkpoints", place(PROCESSED).where(run)))
+    for name, folder, ending in (("Model", "models", ".skops"), ("Report", "reports", ".html")):
+        kept = place(folder)
+        rows += [(name, kept.where(key)) for key in kept.files(run) if key.endswith(ending)]
     rows.append(("Dashboard", dashboard))
     return "\n".join(f"{name:<12} {value}" for name, value in rows)
 
@@ -168,12 +172,14 @@ def _mark_in_prefect(flow_run_id: str) -> None:
 def _results(run: str) -> dict[str, dict[str, str]]:
     """Return file and checksum of each result of a run, by the name of its task."""
     results = {}
-    for folder in (PROCESSED_DIR, MODELS_DIR):
-        for path in sorted((folder / run).rglob(f"{RECORDS_DIR}/*.json")):
-            with suppress(OSError, ValueError, LookupError, TypeError):  # damaged: not there
-                record = json.loads(path.read_text(encoding="utf-8"))
-                file = (folder / record["file"]).relative_to(ROOT).as_posix()
-                results[path.stem] = {"file": file, "sha256": record["sha256"]}
+    for folder in (PROCESSED, "models"):
+        kept = place(folder)
+        keys = [path for path in kept.files(run) if PurePosixPath(path).parent.name == RECORDS_DIR]
+        for key, content in kept.get_all(sorted(keys)).items():
+            with suppress(ValueError, LookupError, TypeError):  # damaged: not there
+                record = json.loads(content)
+                file = str(PurePosixPath(folder, record["file"]))
+                results[PurePosixPath(key).stem] = {"file": file, "sha256": record["sha256"]}
     return results
 
 
@@ -207,29 +213,17 @@ def _find(name: str, flow_run_id: str) -> tuple[str, bool]:
 
 def _create(run: str, flow_run_id: str, flow_name: str) -> bool:
     """Create the folder together with its run.json; return False where somebody was faster."""
-    aside = PROCESSED_DIR / f".{run}.{flow_run_id}"
     versions = {package: metadata.version(package) for package in PACKAGES}
-    _write(
-        aside / "run.json",
-        {
-            "run": run,
-            "number": next_number(),
-            "flow": flow_name,
-            "flow_run_id": flow_run_id,
-            "state": "Running",
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": {"python": platform.python_version(), **versions},
-        },
-    )
-    try:
-        aside.rename(PROCESSED_DIR / run)
-    except OSError:
-        (aside / "run.json").unlink()
-        aside.rmdir()
-        if not _path(run).exists():
-            raise
-        return False
-    return True
+    facts = {
+        "run": run,
+        "number": next_number(),
+        "flow": flow_name,
+        "flow_run_id": flow_run_id,
+        "state": "Running",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **versions},
+    }
+    return place(PROCESSED).create(f"{run}/run.json", _sealed(facts), flow_run_id)
 
 
 def _join(run: str) -> str:
@@ -241,16 +235,11 @@ def _join(run: str) -> str:
 
 def _forget_if_empty(run: str) -> None:
     """Remove the folder of a failed run that left nothing but its run.json."""
-    folder = PROCESSED_DIR / run
-    if [path.name for path in folder.iterdir()] == ["run.json"]:
-        (folder / "run.json").unlink()
-        folder.rmdir()
+    processed = place(PROCESSED)
+    if list(processed.files(run)) == [f"{run}/run.json"]:
+        processed.remove_run(run)
 
 
-def _path(run: str) -> Path:
-    return PROCESSED_DIR / run / "run.json"
-
-
-def _write(path: Path, facts: dict[str, Any]) -> None:
+def _sealed(facts: dict[str, Any]) -> bytes:
     sealed = {**facts, "sha256": checksum(facts)}
-    write_whole(path, (json.dumps(sealed, ensure_ascii=False, indent=2) + "\n").encode())
+    return (json.dumps(sealed, ensure_ascii=False, indent=2) + "\n").encode()

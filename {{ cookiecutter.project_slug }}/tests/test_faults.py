@@ -28,6 +28,7 @@ from flows import (
     UserError,
     history,
     models,
+    places,
     runs,
     server_errors,
     server_process,
@@ -428,14 +429,14 @@ def test_what_cannot_be_written_fails_the_run_in_one_sentence(
 def test_an_end_that_cannot_be_written_down_fails_the_run(
     project: Path, prefect_server: Any, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = runs.write_whole
+    write = places.write_whole
 
     def no_room_at_the_end(path: Path, content: bytes) -> None:
         if b'"ended"' in content:
             raise CannotWrite("data/processed/… cannot be written: No space left on device.")
         write(path, content)
 
-    monkeypatch.setattr(runs, "write_whole", no_room_at_the_end)
+    monkeypatch.setattr(places, "write_whole", no_room_at_the_end)
     answer = command("run", "data-engineer")
     assert (answer.exit_code, answer.out) == (1, "")
     assert answer.err == "Error: data/processed/… cannot be written: No space left on device.\n"

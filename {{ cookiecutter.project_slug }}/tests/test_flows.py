@@ -666,12 +666,12 @@ def test_a_report_of_many_classes_with_long_names_is_drawn_whole() -> None:
 def test_the_log_of_a_failed_write_says_why(
     in_flow: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows import logs, results
+    from flows import logs, places
 
     def no_space_left(path: Path, content: bytes) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(results, "write_whole", no_space_left)
+    monkeypatch.setattr(places, "write_whole", no_space_left)
     shown: list[str] = []
     monkeypatch.setattr(
         logs.PrefectConsoleHandler, "emit", lambda self, record: shown.append(self.format(record))

@@ -19,12 +19,12 @@ from prefect import task
 from prefect.filesystems import WritableFileSystem
 from prefect.settings import PREFECT_RESULTS_PERSIST_BY_DEFAULT, temporary_settings
 
-from flows import CannotWrite, UserError, models, records, runs
+from flows import CannotWrite, UserError, models, places, runs
 from flows.data_engineer import data_engineer, get_classes, split_data
 from flows.data_science import data_science, train_model
 from flows.main_flow import main_flow
 from flows.models import newest_model
-from flows.results import GCSResult, LocalResult, S3Result
+from flows.results import GCSResult, LocalResult, S3Result, results_in
 from flows.serializers import JSONValueSerializer, ParquetSerializer, SkopsSerializer
 
 FRAME = pd.DataFrame(
@@ -112,14 +112,14 @@ def test_a_file_appears_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "folder" / "file.json"
-    records.write_whole(path, b"old")
+    places.write_whole(path, b"old")
 
     def no_space_left(descriptor: int) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(records.os, "fsync", no_space_left)
+    monkeypatch.setattr(places.os, "fsync", no_space_left)
     with pytest.raises(CannotWrite, match=r"file\.json cannot be written: No space left"):
-        records.write_whole(path, b"new")
+        places.write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]
 
@@ -362,7 +362,7 @@ def test_row_11_s3_without_an_answer_says_so(no_s3: str) -> None:
 def test_row_11_gcs_without_credentials_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("prefect_gcp", reason='GCSResult needs: pip install ".[gcp]"')
+    pytest.importorskip("prefect_gcp", reason='GCSResult needs: pip install ".[gcs]"')
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
     bucket = GCSResult(bucket="lab", prefix="iris")
     assert bucket.where("run/split_data.parquet") == "gs://lab/iris/run/split_data.parquet"
@@ -372,7 +372,7 @@ def test_row_11_gcs_without_credentials_says_so(
 
 @pytest.mark.parametrize(
     ("result", "package", "extra"),
-    [(S3Result, "prefect_aws", "s3"), (GCSResult, "prefect_gcp.cloud_storage", "gcp")],
+    [(S3Result, "prefect_aws", "s3"), (GCSResult, "prefect_gcp", "gcs")],
 )
 def test_row_11_a_missing_extra_is_named(
     result: Any, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
@@ -381,6 +381,50 @@ def test_row_11_a_missing_extra_is_named(
     storage = result(bucket="lab")  # a project that only mentions it works without the extra
     with pytest.raises(UserError, match=rf'run `pip install "\.\[{extra}\]"`'):
         storage.read(location="latest/split_data")
+
+
+# ---- the setting OUTPUTS
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["bucket", "s3://", "S3://lab", "http://lab/iris", "s3://lab/../x", "s3://lab//x", "gs://a b"],
+)
+@pytest.mark.parametrize("arguments", [["run"], ["serve"], ["ui"], ["predict", "1"]])
+def test_what_is_no_bucket_is_refused_before_anything_runs(
+    command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, value: str, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("OUTPUTS", value)
+    answer = command(*arguments)
+    assert (answer.exit_code, answer.out) == (2, "")
+    assert answer.err == (
+        f"Error: OUTPUTS={value.rstrip('/')!r} is not allowed: leave it empty for this folder, or "
+        "name a bucket, as s3://bucket/prefix or gs://bucket/prefix.\n"
+    )
+
+
+def test_a_password_in_outputs_is_not_repeated(
+    command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTPUTS", "s3://somebody:password@lab/iris")
+    assert command("run").err.startswith("Error: OUTPUTS='s3://…@lab/iris' is not allowed: ")
+
+
+@pytest.mark.parametrize(
+    ("value", "storage"),
+    [
+        ("", LocalResult(dir="models")),
+        ("s3://lab", S3Result(bucket="lab", prefix="models")),
+        ("s3://lab/iris/one/", S3Result(bucket="lab", prefix="iris/one/models")),
+        ("gs://my_lab.example/iris", GCSResult(bucket="my_lab.example", prefix="iris/models")),
+    ],
+)
+def test_outputs_says_where_results_are_kept(
+    monkeypatch: pytest.MonkeyPatch, value: str, storage: Any
+) -> None:
+    monkeypatch.setenv("OUTPUTS", value)
+    found = results_in("models")
+    assert (type(found), found.where("x")) == (type(storage), storage.where("x"))
 
 
 # ---- what Prefect may change
