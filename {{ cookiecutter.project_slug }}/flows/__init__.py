@@ -6,6 +6,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSOLE_HANDLER = "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"  # Prefect's setting for the terminal
+# Where tasks run: "threads", "processes", "dask", "ray", or the address of a cluster, such as
+# "tcp://host:8786" (Dask) and "ray://host:10001"; the environment variable of this name wins.
+ENGINE = "threads"
 KEEP_RUNS = "100"  # how many runs are kept, or "all"; the environment variable of this name wins
 
 
@@ -44,3 +47,16 @@ def keep_runs() -> int | None:
     if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
         raise UserError(f"KEEP_RUNS={shown(text)!r} is not allowed: a number from 1 on, or 'all'.")
     return int(text)
+
+
+def engine() -> str:
+    """Return where tasks run; raise `UserError` for what is no engine."""
+    text = os.environ.get("ENGINE") or ENGINE
+    if not re.fullmatch(
+        r"threads|processes|dask|ray|(tcp|tls|ray)://([\w.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}", text
+    ):
+        raise UserError(
+            f"ENGINE={shown(text)!r} is not allowed: threads, processes, dask, ray, or a "
+            "cluster's address, as tcp://host:8786 (Dask) or ray://host:10001."
+        )
+    return text

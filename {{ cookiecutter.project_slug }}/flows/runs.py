@@ -19,6 +19,7 @@ from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
@@ -49,7 +50,11 @@ def current_run() -> str:
         return "run"
     if given := this.parameters.get("run"):
         return _join(given)
-    return _claim(_name(this.scheduled_start_time, this.name), this.id, this.flow_name)
+    name = _name(this.scheduled_start_time, this.name)
+    context = FlowRunContext.get()
+    if context and context.detached:  # a worker of a cluster: the flow's own process holds the run
+        return _find(name, this.id)[0]
+    return _claim(name, this.id, this.flow_name)
 
 
 def checked_run() -> str:
@@ -138,6 +143,7 @@ def summary(run: str, dashboard: str) -> str:
     for name, pattern in (
         ("Model", f"models/{run}/**/*.skops"),
         ("Report", f"reports/{run}/*.html"),
+        ("Search", f"reports/{run}/search.png"),
     ):
         rows += [(name, path.relative_to(ROOT).as_posix()) for path in ROOT.glob(pattern)]
     rows.append(("Dashboard", dashboard))
