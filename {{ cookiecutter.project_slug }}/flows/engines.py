@@ -4,6 +4,7 @@
 write down what belongs to the run are called, and stay with the flow.
 """
 
+import logging
 import os
 import socket
 from importlib.util import find_spec
@@ -41,10 +42,11 @@ def check_engine() -> None:
         try:
             address = (str(place.hostname), place.port)
             socket.create_connection(address, CONNECT_TIMEOUT_SECONDS).close()
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise NoCluster(
-                f"ENGINE={name}: no cluster answers there ({error.strerror or error}). Is it "
-                "started, and is that its address?"
+                f"ENGINE={name}: no cluster answers there ({reason}). Is it started, and is that "
+                "its address?"
             ) from None
 
 
@@ -63,13 +65,17 @@ def task_runner() -> "TaskRunner[Any]":
 
         # A cluster of its own: a process for each processor, and no page that others could open.
         own = {"threads_per_worker": 1, "dashboard_address": None}
+        logging.getLogger("distributed").setLevel(logging.WARNING)
         return DaskTaskRunner(address=address, cluster_kwargs=None if address else own)
     from prefect_ray import RayTaskRunner
 
-    # Ray's workers start in a folder of their own: this is where they find the flows' code.
-    options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}}
-    own = {} if address else {"include_dashboard": False}
-    return RayTaskRunner(address=address, init_kwargs=options | own)
+    # Ray's workers start in a folder of their own: this is where they find the flows' code. Their
+    # log goes to Prefect's server, as that of all workers does.
+    code = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+    options: dict[str, Any] = {"runtime_env": code, "log_to_driver": False}
+    if address is None:
+        options["include_dashboard"] = False
+    return RayTaskRunner(address=address, init_kwargs=options)
 
 
 def on_engine(task: "Task[P, R]", *args: P.args, **kwargs: P.kwargs) -> R:
