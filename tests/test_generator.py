@@ -135,7 +135,7 @@ def test_the_project_of_the_defaults_is_complete(default_project: BakedProject) 
     names = default_project.names()
     assert default_project.path.name == "iris-project"
     assert {"main.py", "README.md", "LICENSE", "pyproject.toml", "prefect.yaml"} <= set(names)
-    assert len(names) <= 43
+    assert len(names) <= 46
     assert_all_parses(default_project)
 
 

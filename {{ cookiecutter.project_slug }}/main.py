@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from flows import CONSOLE_HANDLER, ROOT, UserError, keep_runs, without_password
+from flows.engines import check_engine
 from flows.places import check_outputs
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ FLOWS = {
     "main-flow": "flows.main_flow:main_flow",
     "data-engineer": "flows.data_engineer:data_engineer",
     "data-science": "flows.data_science:data_science",
+    "tune": "flows.tune:tune",
 }
-FlowName = Literal["main-flow", "data-engineer", "data-science"]
+FlowName = Literal["main-flow", "data-engineer", "data-science", "tune"]
 STARTED_IN = Path.cwd()
 
 app = App(
@@ -67,6 +69,7 @@ def run(
     parameters = read_parameters(flow, param or [], file)
     keep_runs()  # a bad setting is said now, not when the run is over
     check_outputs()
+    check_engine()
     last_words: list[str] = []
     # Python calls last what was registered first: when this is read, Prefect has sent its logs,
     # and the server has written them down.
@@ -95,7 +98,7 @@ def run(
 def serve(
     *, every: int | None = None, cron: str | None = None, timezone: str | None = None
 ) -> None:
-    """Serve the three flows as deployments, with the dashboard, until Ctrl-C.
+    """Serve the flows as deployments, with the dashboard, until Ctrl-C.
 
     Parameters
     ----------
@@ -201,6 +204,7 @@ def start_dashboard() -> "Server":
 
     keep_runs()
     check_outputs()
+    check_engine()
     if running := find():
         raise UserError(f"This project's dashboard already runs: {running.ui_url}")
     return use_server(dashboard=True)

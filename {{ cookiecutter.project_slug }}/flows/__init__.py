@@ -9,6 +9,9 @@ CONSOLE_HANDLER = "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"  # Prefect's setting 
 # Where outputs are kept: "" for this folder, or a bucket, such as "s3://bucket/prefix" and
 # "gs://bucket/prefix"; the environment variable of this name wins.
 OUTPUTS = ""
+# Where tasks run: "threads", "processes", "dask", "ray", or the address of a cluster, such as
+# "tcp://host:8786" (Dask) and "ray://host:10001"; the environment variable of this name wins.
+ENGINE = "threads"
 KEEP_RUNS = "100"  # how many runs are kept, or "all"; the environment variable of this name wins
 
 
@@ -57,5 +60,18 @@ def outputs() -> str:
         raise UserError(
             f"OUTPUTS={shown(text)!r} is not allowed: leave it empty for this folder, or name a "
             "bucket, as s3://bucket/prefix or gs://bucket/prefix."
+        )
+    return text
+
+
+def engine() -> str:
+    """Return where tasks run; raise `UserError` for what is no engine."""
+    text = os.environ.get("ENGINE") or ENGINE
+    if not re.fullmatch(
+        r"threads|processes|dask|ray|(tcp|tls|ray)://([\w.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}", text
+    ):
+        raise UserError(
+            f"ENGINE={shown(text)!r} is not allowed: threads, processes, dask, ray, or a "
+            "cluster's address, as tcp://host:8786 (Dask) or ray://host:10001."
         )
     return text

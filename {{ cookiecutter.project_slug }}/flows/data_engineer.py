@@ -9,6 +9,7 @@ from sklearn.model_selection import train_test_split
 
 from flows import ROOT, checks
 from flows.caching import BY_CONTENT, CHECKPOINT
+from flows.engines import on_engine, task_runner
 from flows.parameters import RawPath, RunName, Seed, TargetCol, TestDataRatio
 from flows.records import sha256
 from flows.results import results_in
@@ -91,6 +92,7 @@ def split_data(
 
 @flow(
     name="data-engineer",
+    task_runner=task_runner(),
     log_prints=True,
     on_completion=[finish_run, remove_old_runs],
     on_failure=[finish_run, remove_old_runs],
@@ -106,7 +108,7 @@ def data_engineer(
     """Split the raw data into a training set and a test set; return the run's name."""
     data = load_data(raw_path)
     data = check_data(data, target_col, test_data_ratio)
-    encoded = encode_categorical_columns(data, target_col)
-    classes = get_classes(data, target_col)
-    split_data(encoded, test_data_ratio, classes, seed)
+    encoded = on_engine(encode_categorical_columns, data, target_col)
+    classes = on_engine(get_classes, data, target_col)
+    on_engine(split_data, encoded, test_data_ratio, classes, seed)
     return checked_run()

@@ -14,6 +14,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from flows import reports
 from flows.caching import CHECKPOINT
 from flows.data_engineer import PROCESSED
+from flows.engines import on_engine, task_runner
 from flows.parameters import Checkpoint, InverseRegularization, MaxIter, RunName
 from flows.results import results_in
 from flows.retention import remove_old_runs
@@ -34,8 +35,7 @@ def read_split(checkpoint: str) -> dict[str, Any]:
     """Return what `split_data` returned in the run `checkpoint`, another flow's output."""
     if checkpoint != current_run():
         update_run(current_run(), reads=checkpoint)  # so it is not removed meanwhile
-    location = CHECKPOINT_NAME.format(run=checkpoint, task_name="split_data")
-    return PROCESSED.read(location=location).value
+    return PROCESSED.read(location=split_of(checkpoint)).value
 
 
 @task(
@@ -44,23 +44,17 @@ def read_split(checkpoint: str) -> dict[str, Any]:
     cache_policy=CHECKPOINT.configure(key_storage=MODELS.records),
 )
 def train_model(
-    train_x: pd.DataFrame, train_y: pd.DataFrame, C: float = 1.0, max_iter: int = 200
+    train_x: pd.DataFrame,
+    train_y: pd.DataFrame,
+    C: float = 1.0,
+    max_iter: int = 200,
+    others: dict[str, Any] | None = None,
 ) -> Pipeline:
     """Return a model fitted to the training set, which answers with the names of the classes.
 
-    Numbers are scaled and their gaps filled with the median; any other column is one-hot encoded,
-    a gap being a value of its own, and a text that training never saw is ignored.
+    `others` are parameters of the pipeline by their names in scikit-learn.
     """
-    numbers = train_x.select_dtypes("number").columns
-    fill_and_scale = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-    columns = ColumnTransformer(
-        [
-            ("numbers", fill_and_scale, list(numbers)),
-            ("texts", OneHotEncoder(handle_unknown="ignore"), list(train_x.columns.drop(numbers))),
-        ]
-    )
-    classifier = LogisticRegression(C=C, max_iter=max_iter)
-    model = Pipeline([("columns", columns), ("classifier", classifier)])
+    model = untrained_model(train_x, C, max_iter, others)
     return model.fit(train_x, class_names(train_y))
 
 
@@ -84,6 +78,32 @@ def write_report(predictions: np.ndarray, test_y: pd.DataFrame, run: str) -> Non
     reports.write(class_names(test_y), predictions, list(test_y.columns), run)
 
 
+def untrained_model(
+    train_x: pd.DataFrame, C: float, max_iter: int, others: dict[str, Any] | None = None
+) -> Pipeline:
+    """Return a model that is not fitted yet.
+
+    Numbers are scaled and their gaps filled with the median; any other column is one-hot encoded,
+    a gap being a value of its own, and a text that training never saw is ignored.
+    """
+    numbers = train_x.select_dtypes("number").columns
+    fill_and_scale = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    columns = ColumnTransformer(
+        [
+            ("numbers", fill_and_scale, list(numbers)),
+            ("texts", OneHotEncoder(handle_unknown="ignore"), list(train_x.columns.drop(numbers))),
+        ]
+    )
+    classifier = LogisticRegression(C=C, max_iter=max_iter)
+    model = Pipeline([("columns", columns), ("classifier", classifier)])
+    return model.set_params(**others or {})
+
+
+def split_of(run: str) -> str:
+    """Return where the split of a run is kept."""
+    return CHECKPOINT_NAME.format(run=run, task_name="split_data")
+
+
 def class_names(labels: pd.DataFrame) -> np.ndarray:
     """Return the name of the column that holds the 1 in each row; shape (rows,)."""
     return labels.columns.to_numpy(dtype=str)[labels.to_numpy().argmax(axis=1)]
@@ -91,6 +111,7 @@ def class_names(labels: pd.DataFrame) -> np.ndarray:
 
 @flow(
     name="data-science",
+    task_runner=task_runner(),
     log_prints=True,
     on_completion=[finish_run, remove_old_runs],
     on_failure=[finish_run, remove_old_runs],
@@ -104,8 +125,8 @@ def data_science(
 ) -> str:
     """Train a model on the split of a run and evaluate it; return this run's name."""
     split = read_split(checkpoint)
-    model = train_model(split["train_x"], split["train_y"], C, max_iter)
-    predictions = predict(model, split["test_x"])
+    model = on_engine(train_model, split["train_x"], split["train_y"], C, max_iter)
+    predictions = on_engine(predict, model, split["test_x"])
     report_accuracy(predictions, split["test_y"])
     write_report(predictions, split["test_y"], current_run())
     return checked_run()

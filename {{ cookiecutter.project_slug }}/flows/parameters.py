@@ -61,6 +61,26 @@ MaxIter = Annotated[
     int,
     Field(ge=1, le=10**6, json_schema_extra=_about("How many iterations the training may take.")),
 ]
+SearchSeed = Annotated[
+    int,
+    Field(
+        ge=0,
+        lt=2**32,
+        json_schema_extra=_about("Decides which candidates are tried, and which rows form a fold."),
+    ),
+]
+Candidates = Annotated[
+    int,
+    Field(ge=1, le=1000, json_schema_extra=_about("How many models are tried, one task each.")),
+]
+Folds = Annotated[
+    int,
+    Field(
+        ge=2,
+        le=20,
+        json_schema_extra=_about("Parts of the training set, each of which tests the others once."),
+    ),
+]
 # The pattern keeps a run's folder inside its parent and legal on every operating system.
 RunName = Annotated[
     str | None,
@@ -116,6 +136,17 @@ class DataScienceParameters(_Parameters):
     run: RunName = None
 
 
+class TuneParameters(_Parameters):
+    """Parameters of `tune`."""
+
+    checkpoint: Checkpoint = "latest"
+    candidates: Candidates = 20
+    folds: Folds = 5
+    seed: SearchSeed = 42
+    max_iter: MaxIter = 200
+    run: RunName = None
+
+
 class MainFlowParameters(_Parameters):
     """Parameters of `main-flow`: those of both flows, without what it fills in itself."""
 
@@ -132,6 +163,7 @@ PARAMETERS: dict[str, type[_Parameters]] = {
     "main-flow": MainFlowParameters,
     "data-engineer": DataEngineerParameters,
     "data-science": DataScienceParameters,
+    "tune": TuneParameters,
 }
 
 

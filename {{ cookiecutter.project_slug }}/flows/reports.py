@@ -86,6 +86,44 @@ def write(truth: np.ndarray, predictions: np.ndarray, classes: list[str], run: s
     )
 
 
+def write_search(table: list[dict[str, Any]], searched: list[str], run: str) -> None:
+    """Write `search.json` and `search.png` to `reports/<run>/`, and make an artifact of the table.
+
+    `table` has a row for each candidate: the `searched` parameters by their names in scikit-learn,
+    the first of them a positive number; `accuracy` and `std` over the folds, from 0 to 1, and
+    `error`, which says what happened where these two are None.
+    """
+    reports = place("reports")
+    reports.put(f"{run}/search.json", (json.dumps(table, indent=2) + "\n").encode())
+    frame = pd.DataFrame(table).rename(columns=lambda name: name.rpartition("__")[2])
+    names = [name.rpartition("__")[2] for name in searched]
+    frame[names[1:]] = [[str(row[name]) for name in searched[1:]] for row in table]
+    reports.put(f"{run}/search.png", _search_picture(frame, names))
+    ranked: Any = frame.sort_values("accuracy", ascending=False).round(4).astype("str")
+    tried = f"{len(frame)} candidates, {frame['error'].notna().sum()} failed"
+    create_table_artifact(ranked.to_dict(orient="records"), key="candidates", description=tried)
+
+
+def _search_picture(frame: pd.DataFrame, names: list[str]) -> bytes:
+    """Return a PNG: accuracy by the first parameter, a colour for each choice of the others."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    first, *others = names
+    for choice, rows in frame.dropna(subset="accuracy").groupby(others):
+        label = ", ".join(f"{name}={value}" for name, value in zip(others, choice, strict=True))
+        axes.errorbar(
+            rows[first], rows["accuracy"], rows["std"], fmt="o", alpha=0.7, capsize=3, label=label
+        )
+    axes.set(
+        xscale="log", xlabel=first, ylabel="Accuracy over the folds (bars: standard deviation)"
+    )
+    axes.grid(alpha=0.3)
+    if axes.has_data():
+        axes.legend(loc="lower right")
+    return _png(figure)
+
+
 def _confusion_matrix(truth: np.ndarray, predictions: np.ndarray, classes: list[str]) -> bytes:
     """Return a PNG; `truth` and `predictions` are numbers of classes, each of shape (rows,).
 
@@ -105,6 +143,10 @@ def _confusion_matrix(truth: np.ndarray, predictions: np.ndarray, classes: list[
         ax=axes,
     )
     axes.set(xlabel="Predicted class", ylabel="True class")
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
     png = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is a box

@@ -18,6 +18,7 @@ from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
@@ -58,7 +59,11 @@ def current_run() -> str:
         return "run"
     if given := this.parameters.get("run"):
         return _join(given)
-    return _claim(_name(this.scheduled_start_time, this.name), this.id, this.flow_name)
+    name = _name(this.scheduled_start_time, this.name)
+    context = FlowRunContext.get()
+    if context and context.detached:  # a worker of a cluster: the flow's own process holds the run
+        return _find(name, this.id)[0]
+    return _claim(name, this.id, this.flow_name)
 
 
 def checked_run() -> str:
@@ -149,7 +154,11 @@ def summary(run: str, dashboard: str) -> str:
         rows.append(("Accuracy", f"{facts['accuracy']:.2%} of the test set"))
     if facts.get("results"):
         rows.append(("Checkpoints", place(PROCESSED).where(run)))
-    for name, folder, ending in (("Model", "models", ".skops"), ("Report", "reports", ".html")):
+    for name, folder, ending in (
+        ("Model", "models", ".skops"),
+        ("Report", "reports", ".html"),
+        ("Search", "reports", "search.png"),
+    ):
         kept = place(folder)
         rows += [(name, kept.where(key)) for key in kept.files(run) if key.endswith(ending)]
     rows.append(("Dashboard", dashboard))

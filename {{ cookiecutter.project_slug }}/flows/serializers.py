@@ -4,7 +4,10 @@ All three are Prefect serializers, for the `result_serializer` of a task. None o
 nothing that is read back can run code, and each file opens with ordinary tools.
 """
 
+import io
 import json
+import zipfile
+from pathlib import PurePath
 from typing import Any, Literal
 
 import pandas as pd
@@ -73,7 +76,7 @@ class SkopsSerializer(Serializer):
 
         if isinstance(obj, BaseException):  # Prefect asks for this, too, when a task fails
             raise TypeError("an error is no model")
-        return skops.io.dumps(obj)
+        return _same_every_time(skops.io.dumps(obj))
 
     def loads(self, blob: bytes) -> Any:
         """Return the model; raise `UserError` for a file that is none or holds unknown types."""
@@ -83,6 +86,39 @@ class SkopsSerializer(Serializer):
 
 
 EXTENSIONS = {"parquet": ".parquet", "json-value": ".json", "skops": ".skops"}
+
+
+def _same_every_time(blob: bytes) -> bytes:
+    """Return a skops file without what differs from process to process, and each second.
+
+    skops names the parts of a model by their places in memory, and a ZIP file says when it was
+    made. Here they are counted instead: equal models are equal files.
+    """
+    with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    names: dict[Any, Any] = {}
+
+    def count(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get("is_json"):
+                del node["__id__"]  # whether two equal texts are one in memory says nothing
+            if "__id__" in node:
+                node["__id__"] = names.setdefault(node["__id__"], len(names) + 1)
+            if isinstance(node.get("file"), str) and node["file"] in parts:
+                name = f"{len(names) + 1}{PurePath(node['file']).suffix}"
+                node["file"] = names.setdefault(node["file"], name)
+        for value in node.values() if isinstance(node, dict) else node:
+            if isinstance(value, dict | list):
+                count(value)
+
+    schema = json.loads(parts.pop("schema.json"))
+    count(schema)
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(zipfile.ZipInfo(names[name]), content)
+        archive.writestr(zipfile.ZipInfo("schema.json"), json.dumps(schema, indent=2))
+    return made.getvalue()
 
 
 def _table(frame: pd.DataFrame) -> pa.Table:

@@ -170,6 +170,20 @@ EDGES = {
         ("read_split", "write_report"),
     ],
     "main-flow": [("data-engineer", "data-science")],
+    "tune": [
+        ("find_split", "read_split"),
+        ("find_split", "evaluate"),
+        ("evaluate", "write_search"),
+        ("evaluate", "choose_best"),
+        ("choose_best", "train_model"),
+        ("read_split", "train_model"),
+        ("train_model", "predict"),
+        ("read_split", "predict"),
+        ("predict", "report_accuracy"),
+        ("read_split", "report_accuracy"),
+        ("predict", "write_report"),
+        ("read_split", "write_report"),
+    ],
 }
 
 
@@ -296,9 +310,9 @@ def test_predict_opens_no_pickle_and_no_damaged_model(
 # ---- rows 6, 7 and 13: deployments and schedules
 
 
-def test_row_06_prefect_yaml_describes_the_three_flows() -> None:
+def test_row_06_prefect_yaml_describes_the_flows() -> None:
     described = yaml.safe_load((ROOT / "prefect.yaml").read_text("utf-8"))
-    assert [one["name"] for one in described["deployments"]] == ["iris"] * 3
+    assert [one["name"] for one in described["deployments"]] == ["iris"] * len(FLOWS)
     names = {load_flow_from_entrypoint(one["entrypoint"]).name for one in described["deployments"]}
     assert names == set(FLOWS)
     for one in described["deployments"]:
@@ -797,7 +811,7 @@ def test_rows_02_07_and_14_a_run_and_the_dashboard_need_no_preparation(
         with urllib.request.urlopen(request) as answer:  # noqa: S310
             return [one["name"] for one in json.load(answer)]
 
-    wait_until(lambda: len(listed("deployments")) == 3)
+    wait_until(lambda: len(listed("deployments")) == len(FLOWS))
     assert "Slack Webhook" in listed("block_types")  # which the run's own server left out
     again = ends(program("ui", "--no-browser", **own))
     assert (again.exit_code, again.out) == (2, "")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import socket
 import sys
 import urllib.request
@@ -83,6 +84,15 @@ def test_a_model_comes_back_and_predicts_the_same() -> None:
     again = serializer.loads(serializer.dumps(model))
     x = FRAME[["size", "colour"]]
     assert (again.predict_proba(x) == model.predict_proba(x)).all()
+
+
+def test_equal_models_are_equal_files_wherever_and_whenever_they_are_written() -> None:
+    model = a_model()
+    blob = SkopsSerializer().dumps(model)
+    for other in (a_model(), pickle.loads(pickle.dumps(model)), SkopsSerializer().loads(blob)):  # noqa: S301
+        assert SkopsSerializer().dumps(other) == blob
+    with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+        assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
 
 
 def test_a_model_with_an_untrusted_type_is_refused() -> None:

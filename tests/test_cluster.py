@@ -1,0 +1,80 @@
+"""The flows on a cluster: a scheduler and two workers, each a process of its own, by address."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import dask, free_port, ray
+from conftest import Bake, BakedProject, Run
+
+SEARCH = ("tune", "--param", "candidates=4", "--param", "folds=3")
+
+
+@contextmanager
+def no_cluster(project: Path, logs: Path) -> Iterator[str]:
+    """Yield the engine that starts its own processes."""
+    yield "processes"
+
+
+@pytest.fixture(scope="module")
+def on_threads(
+    run: Run, template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[BakedProject, dict[str, Any]]:
+    """Return a project, and what main-flow and tune left in it with the engine `threads`."""
+    folder = tmp_path_factory.mktemp("cluster")
+    run("cookiecutter", template, "--no-input", cwd=folder)
+    project = BakedProject(folder / "iris-project")
+    return project, outputs(run, project, "threads")
+
+
+def outputs(run: Run, project: BakedProject, engine: str) -> dict[str, Any]:
+    """Run main-flow, and tune on its split; return the checksums and figures that they left."""
+    shutil.rmtree(project.path / "data" / "interim", ignore_errors=True)  # all is computed anew
+    left: dict[str, Any] = {}
+    for flow in (("main-flow",), SEARCH):
+        answer = run(sys.executable, "main.py", "run", *flow, cwd=project.path, ENGINE=engine)
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        assert "Traceback" not in answer.stdout + answer.stderr
+        name = answer.stdout.partition("reports/")[2].partition("/")[0]
+        facts = json.loads(project.text(f"data/processed/{name}/run.json"))
+        assert facts["state"] == "Completed"
+        left[flow[0]] = {task: result["sha256"] for task, result in facts["results"].items()}
+        for path in sorted((project.path / "reports" / name).iterdir()):
+            if path.name != "report.html":  # it has the name of the run in it
+                left[f"{flow[0]} {path.name}"] = path.read_bytes()
+    assert {path.suffix for path in (project.path / "data" / "interim").iterdir()} >= {".json"}
+    return left
+
+
+@pytest.mark.parametrize("cluster", [no_cluster, dask, ray], ids=["processes", "dask", "ray"])
+def test_the_flows_leave_the_same_bytes_on_each_engine(
+    cluster: Callable[..., Any],
+    on_threads: tuple[BakedProject, dict[str, Any]],
+    run: Run,
+    tmp_path: Path,
+) -> None:
+    if cluster is ray:
+        pytest.importorskip("prefect_ray", reason="Ray is not made for this Python or system yet")
+    project, wanted = on_threads
+    with cluster(project.path, tmp_path) as engine:
+        assert outputs(run, project, engine) == wanted
+        for worker in (1, 2) if cluster is dask else ():  # Ray keeps the log of its workers itself
+            assert "Task run 'evaluate" in (tmp_path / f"{worker}.log").read_text("utf-8")
+    assert list(wanted["main-flow"]) == ["get_classes", "split_data", "train_model"]
+
+
+def test_a_wrong_address_is_said_in_one_sentence(run: Run, bake: Bake) -> None:
+    project = bake()
+    engine = f"tcp://127.0.0.1:{free_port()}"
+    answer = run(sys.executable, "main.py", cwd=project.path, ENGINE=engine)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith(f"Error: ENGINE={engine}: no cluster answers there (")
+    assert answer.stdout + answer.stderr == answer.stderr.splitlines()[0] + "\n"
+    assert not (project.path / "data" / "processed").exists()
