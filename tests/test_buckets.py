@@ -202,6 +202,19 @@ def test_of_runs_that_begin_at_once_each_folder_goes_to_one(
     assert [owners.count("one"), owners.count("other")] == got
 
 
+def test_what_is_sent_in_parts_comes_back_whole(
+    store: Store, prefix: str, bake: Bake, run: Run
+) -> None:
+    twice = (
+        "from flows.places import place; cache, content = place('data/interim'), b'row' * 10**7;"
+        "cache.put('large', content); assert cache.get('large') == content"
+    )
+    settings = {**store.environment, "OUTPUTS": f"{store.scheme}://lab/{prefix}"}
+    answer = run(sys.executable, "-c", twice, cwd=bake().path, **settings)
+    assert answer.returncode == 0, answer.stderr
+    assert [len(content) for content in store.objects(prefix).values()] == [30_000_000]
+
+
 def test_a_damaged_object_is_refused_by_name(
     store: Store, prefix: str, bake: Bake, main: Main
 ) -> None:

@@ -8,7 +8,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from flows import UserError, without_password
 from flows.places import Place
 
+LARGE_BYTES = 8 * 2**20  # from here on boto3 sends and fetches in parts
 REQUESTS_AT_ONCE = 8  # both clients keep ten connections
 GOOGLE_RETRIES_SECONDS = 20  # its client goes on for two minutes; that of S3 tries five times
 
@@ -197,6 +198,13 @@ class S3(Bucket):
         self._client.list_objects_v2(Bucket=self.name, Prefix=self._object(""), MaxKeys=1)
 
     def _get(self, name: str) -> bytes:
+        from botocore.exceptions import BotoCoreError
+
+        answer = self._client.get_object(Bucket=self.name, Key=name)
+        with closing(answer["Body"]) as body, suppress(BotoCoreError):
+            if answer["ContentLength"] <= LARGE_BYTES:
+                return body.read()
+        # Large, or cut in the middle: this asks for parts at once, and again where one is cut.
         with io.BytesIO() as file:
             self._client.download_fileobj(Bucket=self.name, Key=name, Fileobj=file)
             return file.getvalue()

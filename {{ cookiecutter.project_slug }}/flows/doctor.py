@@ -11,8 +11,8 @@ from importlib import metadata
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from flows import ROOT, UserError
-from flows.places import check_outputs, place
+from flows import ROOT, UserError, outputs
+from flows.places import check_outputs
 from flows.server import FIRST_PORT, HOST, find, use_server, wait_until_ready
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -31,7 +31,8 @@ def examine() -> bool:
         except Finding as finding:
             mark, text = ("FAIL" if needed else "note"), str(finding)
             healthy = healthy and not needed
-        print(f"{mark:<5}{name:<10}{text}", flush=True)
+        if text:
+            print(f"{mark:<5}{name:<10}{text}", flush=True)
     return healthy
 
 
@@ -77,7 +78,7 @@ def _folders() -> str:
 def _outputs() -> str:
     try:
         check_outputs(ask=True)
-        return f"go to {place('data/processed').where('')} and beside it"
+        return f"go to {outputs()}" if outputs() else ""  # else they go where Folders has looked
     except UserError as error:
         raise Finding(str(error)) from None
 

@@ -413,6 +413,16 @@ def test_what_is_no_bucket_is_refused_before_anything_runs(
     )
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_doctor_looks_at_outputs_too(
+    command: Callable[..., Any], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTPUTS", "bucket")
+    answer = command("doctor")
+    assert answer.exit_code == 1
+    assert answer.out.splitlines()[-1].startswith("FAIL Outputs   OUTPUTS='bucket' is not allowed")
+
+
 def test_a_password_in_outputs_is_not_repeated(
     command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
