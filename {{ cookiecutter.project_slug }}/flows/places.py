@@ -137,9 +137,10 @@ class Folder(Place):
     def files(self, run: str = "") -> dict[str, float]:
         """Return the keys of all files of a run, or of all, and when each was last changed."""
         folder, found = self.path(""), {}
-        for path in (folder / run).rglob("*"):
-            with suppress(OSError):  # another run has just removed it
-                if path.is_file() or not any(path.iterdir()):
+        for at, folders, files in os.walk(folder / run):  # goes on where another run removes
+            is_empty = not (folders or files) and Path(at) != folder / run
+            for path in [Path(at)] if is_empty else map(Path(at).joinpath, files):
+                with suppress(OSError):
                     found[path.relative_to(folder).as_posix()] = path.stat().st_mtime
         return found
 

@@ -668,10 +668,14 @@ def test_the_log_of_a_failed_write_says_why(
 ) -> None:
     from flows import logs, places
 
-    def no_space_left(path: Path, content: bytes) -> None:
-        raise OSError("No space left on device")
+    put = places.Folder.put
 
-    monkeypatch.setattr(places, "write_whole", no_space_left)
+    def no_space_left(self: places.Folder, key: str, content: bytes) -> None:
+        if not key.endswith("run.json"):
+            raise OSError("No space left on device")
+        put(self, key, content)
+
+    monkeypatch.setattr(places.Folder, "put", no_space_left)
     shown: list[str] = []
     monkeypatch.setattr(
         logs.PrefectConsoleHandler, "emit", lambda self, record: shown.append(self.format(record))
