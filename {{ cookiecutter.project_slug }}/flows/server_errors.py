@@ -57,7 +57,10 @@ def of_database(url: str) -> str:
     try:
         engine = create_async_engine(url)
     except Exception:  # the driver's own, for what is no address and for a driver that is not here
-        return f"{setting} should be like postgresql+asyncpg://user:password@host:5432/database."
+        return (
+            f"{setting} should be like postgresql+asyncpg://host:5432/database, "
+            "with user:password@ before the host."
+        )
     try:
         asyncio.run(connect())
     except Exception as error:

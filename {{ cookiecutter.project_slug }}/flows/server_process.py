@@ -73,7 +73,8 @@ def main(*, dashboard: bool) -> None:
     gc.freeze()
     gc.enable()
     threading.Thread(target=ask_first, args=(url,), daemon=True).start()
-    with temporary_settings({PREFECT_SERVER_DATABASE_MIGRATE_ON_START: not is_current}):
+    changes = {PREFECT_SERVER_DATABASE_MIGRATE_ON_START: not is_current}
+    with temporary_settings(changes), suppress(SystemExit):  # uvicorn's, where it cannot start
         server.run(sockets=[listener])
     if not server.started:
         from flows.server_errors import of_database
