@@ -16,8 +16,7 @@ import psutil
 import pytest
 from conftest import BakedProject, Run
 from cookiecutter.main import cookiecutter
-from team import ASKED, free_port, kill, prefect, prefect_server, wait_for
-from test_load import WAIT
+from team import ASKED, free_port, kill, let_wait, prefect, prefect_server, wait_for
 from test_running import ask, completed, plain_environment
 
 __all__ = ["plain_environment"]  # a fixture
@@ -89,14 +88,8 @@ def hosts() -> Iterator[list[Host]]:
 @pytest.fixture
 def project(template: Path, tmp_path: Path) -> BakedProject:
     """Return a new default project whose data-engineer waits until there is a file `go`."""
-    project = BakedProject(
-        Path(cookiecutter(str(template), no_input=True, output_dir=str(tmp_path)))
-    )
-    file, before = project.path / "flows" / "data_engineer.py", '    if "://" in path:  # may hold'
-    text = file.read_text(encoding="utf-8")
-    assert before in text
-    file.write_text(text.replace(before, f"{WAIT}\n{before}"), encoding="utf-8")
-    return project
+    path = cookiecutter(str(template), no_input=True, output_dir=str(tmp_path))
+    return let_wait(BakedProject(Path(path)))
 
 
 @dataclass(frozen=True)
