@@ -27,6 +27,12 @@ class CannotWrite(UserError):
     exit_code = 1
 
 
+class ServerError(UserError):
+    """A server cannot be used, though nothing that was given to the run is wrong."""
+
+    exit_code = 1
+
+
 def without_password(text: str) -> str:
     """Return a text in which no address has a user's name and password any more."""
     return re.sub(r"://[^/\s]*@", "://…@", text)

@@ -5,6 +5,7 @@ that process ends, however it ends, the pipe closes and the server stops. Nothin
 """
 
 import atexit
+import base64
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
-from flows import CONSOLE_HANDLER, ROOT, CannotWrite, UserError
+from flows import CONSOLE_HANDLER, ROOT, CannotWrite, ServerError
 from flows.history import set_damaged_aside
 
 HOST = "127.0.0.1"
@@ -149,9 +150,9 @@ def start(*, dashboard: bool = False) -> Server:
 def wait_until_ready(server: Server) -> Server:
     """Return the server when it answers, if this process started it; else at once.
 
-    Raises `UserError` where it ends or takes too long. It is `PLAIN` that is returned where Prefect
-    no longer has what `flows.server_process` starts: slower, but Prefect's own. A server of the
-    user's is left to Prefect's client, which knows keys and proxies.
+    Raises `ServerError` where it ends or takes too long. It is `PLAIN` that is returned where
+    Prefect no longer has what `flows.server_process` starts: slower, but Prefect's own. A server of
+    the user's is left to Prefect's client, which knows keys and proxies.
     """
     if server.process is None:
         return server
@@ -167,7 +168,9 @@ def wait_until_ready(server: Server) -> Server:
         return PLAIN
     if shutil.disk_usage(prefect_home()).free < 2**20:  # then the log cannot say it
         raise CannotWrite(f"{prefect_home()} cannot be used: No space left on device.")
-    raise UserError(f"The Prefect server did not start; {_log_path()} says why.")
+    ended = server.process.poll() is not None
+    said = server.process.stdout.read().strip() if ended and server.process.stdout else ""
+    raise ServerError(said or f"The Prefect server did not start; {_log_path()} says why.")
 
 
 @contextmanager
@@ -248,5 +251,9 @@ def _log_path() -> Path:
 def _ask(url: str) -> Any:
     """Return what a server answers, as Python values; raise `OSError` where none does."""
     without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with without_proxy.open(url, timeout=10) as answer:
+    request = urllib.request.Request(url)  # noqa: S310  (the address of a server)
+    if key := os.environ.get("PREFECT_API_AUTH_STRING"):  # as Prefect's client sends it
+        basic = base64.b64encode(key.encode()).decode()
+        request.add_header("Authorization", f"Basic {basic}")
+    with without_proxy.open(request, timeout=10) as answer:
         return json.load(answer)

@@ -1,15 +1,12 @@
-"""Says in one sentence why a Prefect server cannot be used: the key, its version, the network."""
+"""Says in one sentence why a Prefect server cannot be used: key, version, network, database."""
+
+import asyncio
 
 import httpx
 from prefect.settings import PREFECT_API_URL
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from flows import UserError
-
-
-class ServerError(UserError):
-    """A server cannot be used, though nothing that was given to the run is wrong."""
-
-    exit_code = 1
+from flows import ServerError, UserError, without_password
 
 
 def in_words(error: Exception) -> UserError | None:
@@ -32,6 +29,11 @@ def in_words(error: Exception) -> UserError | None:
         return ServerError(f"{address} cannot be used: {said}.")
     if said.startswith("Found incompatible versions"):
         return ServerError(f"{address} cannot be used: {said}")
+    if "CERTIFICATE_VERIFY_FAILED" in f"{said} {error.__cause__}":
+        return ServerError(
+            f"{address} shows a certificate that this machine does not know: set "
+            "PREFECT_API_SSL_CERT_FILE to the file of the certificate, as its owner gave it to you."
+        )
     # Prefect's own words for an attempt to connect that failed, whatever was answered.
     if isinstance(error, httpx.TransportError) or said.startswith("Failed to reach API"):
         return ServerError(
@@ -40,6 +42,31 @@ def in_words(error: Exception) -> UserError | None:
             "`prefect cloud logout`)."
         )
     return None
+
+
+def of_database(url: str) -> str:
+    """Return why a server cannot use its PostgreSQL database; "" where it can, and for SQLite."""
+    setting = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+    if not url or url.startswith("sqlite"):
+        return ""
+
+    async def connect() -> None:
+        async with asyncio.timeout(10), engine.connect():
+            pass
+
+    try:
+        engine = create_async_engine(url)
+    except Exception:  # the driver's own, for what is no address and for a driver that is not here
+        return (
+            f"{setting} should be like postgresql+asyncpg://host:5432/database, "
+            "with user:password@ before the host."
+        )
+    try:
+        asyncio.run(connect())
+    except Exception as error:
+        said = str(error).partition("\n")[0] or "it does not answer"
+        return f"{setting}: {without_password(url)} cannot be used: {said}."
+    return ""
 
 
 def _asked(error: Exception) -> str:

@@ -61,8 +61,9 @@ def main(*, dashboard: bool) -> None:
 
         from flows.doors import OwnPageOnly
 
-        database_url = get_current_settings().server.database.connection_url
-        is_current = prepare_database(database_url.get_secret_value() if database_url else "")
+        setting = get_current_settings().server.database.connection_url
+        database = setting.get_secret_value() if setting else ""
+        is_current = prepare_database(database)
         app = OwnPageOnly(create_app(ephemeral=not dashboard))
     except (ImportError, AttributeError, TypeError) as error:
         print(f"Prefect's application is not found where it was: {error!r}", file=sys.stderr)
@@ -72,8 +73,14 @@ def main(*, dashboard: bool) -> None:
     gc.freeze()
     gc.enable()
     threading.Thread(target=ask_first, args=(url,), daemon=True).start()
-    with temporary_settings({PREFECT_SERVER_DATABASE_MIGRATE_ON_START: not is_current}):
+    changes = {PREFECT_SERVER_DATABASE_MIGRATE_ON_START: not is_current}
+    with temporary_settings(changes), suppress(SystemExit):  # uvicorn's, where it cannot start
         server.run(sockets=[listener])
+    if not server.started:
+        from flows.server_errors import of_database
+
+        with suppress(OSError):  # nobody reads it any more
+            print(of_database(database), flush=True)
     # By now Prefect's services have written what they held. Python would go on to take each of
     # its objects apart, which changes nothing for a process that ends.
     sys.stderr.flush()

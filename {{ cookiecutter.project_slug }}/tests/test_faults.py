@@ -402,7 +402,7 @@ def test_a_database_of_a_newer_prefect_is_refused_in_a_sentence(
         database.commit()
     monkeypatch.delenv("PREFECT_API_URL")
     answer = command("run", "data-engineer")
-    assert (answer.exit_code, answer.out) == (2, "")
+    assert (answer.exit_code, answer.out) == (1, "")
     assert answer.err.startswith("Error: The Prefect server did not start; ")
     assert "Can't locate revision" in (home / "server.log").read_text("utf-8")
 

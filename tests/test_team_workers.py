@@ -1,0 +1,206 @@
+"""Two workers on hosts with addresses of their own: a run on each, and one that takes over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import BakedProject, Run
+from cookiecutter.main import cookiecutter
+from team import ASKED, free_port, kill, let_wait, prefect, prefect_server, wait_for
+from test_running import ask, completed, plain_environment
+
+__all__ = ["plain_environment"]  # a fixture
+
+TAKE_OVER = Path(__file__).resolve().parents[1] / "docs" / "team" / "take-over.yaml"
+
+
+@dataclass(frozen=True)
+class Host:
+    """A network namespace of Linux, which sees nothing of this machine but the server's address."""
+
+    name: str
+    address: str
+    gateway: str
+
+    @contextmanager
+    def worker(self, project: BakedProject, port: int) -> Iterator[subprocess.Popen[Any]]:
+        """Run a worker of the pool `iris` there, which does one run at a time."""
+        start = prefect("worker", "start", "--pool", "iris", "--name", self.name, "--limit", "1")
+        with self.log(project).open("ab") as log:
+            worker = subprocess.Popen(
+                ["ip", "netns", "exec", self.name, *start],
+                cwd=project.path,
+                env={**os.environ, "PREFECT_API_URL": f"http://{self.gateway}:{port}/api"},
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            wait_for(lambda: "started!" in self.said(project), worker)
+            yield worker
+        finally:
+            kill(worker)
+
+    def log(self, project: BakedProject) -> Path:
+        """Return the file of what its worker says."""
+        return project.path / f"{self.name}.log"
+
+    def said(self, project: BakedProject) -> str:
+        """Return what its worker has said so far."""
+        return self.log(project).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[list[Host]]:
+    """Give two hosts that this machine can reach, and that reach it."""
+    if sys.platform != "linux" or os.getuid() != 0 or not shutil.which("ip"):
+        pytest.skip("needs Linux, root and ip (Debian: apt-get install iproute2)")
+
+    def ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True)
+
+    with ExitStack() as to_undo:
+        made = []
+        for number in (1, 2):
+            host = Host(f"iris{os.getpid()}-{number}", f"10.88.{number}.2", f"10.88.{number}.1")
+            cable = f"iris{os.getpid() % 10**6}-{number}"
+            ip("netns", "add", host.name)
+            to_undo.callback(ip, "netns", "delete", host.name)  # the cable goes with it
+            ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", host.name)
+            ip("address", "add", f"{host.gateway}/24", "dev", cable)
+            ip("link", "set", cable, "up")
+            ip("-n", host.name, "address", "add", f"{host.address}/24", "dev", "eth0")
+            ip("-n", host.name, "link", "set", "eth0", "up")
+            ip("-n", host.name, "link", "set", "lo", "up")
+            made.append(host)
+        yield made
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path) -> BakedProject:
+    """Return a new default project whose data-engineer waits until there is a file `go`."""
+    path = cookiecutter(str(template), no_input=True, output_dir=str(tmp_path))
+    return let_wait(BakedProject(Path(path)))
+
+
+@dataclass(frozen=True)
+class Team:
+    """A server with the three deployments, as a person sees it from a laptop."""
+
+    project: BakedProject
+    port: int
+    run: Run
+
+    @property
+    def url(self) -> str:
+        """The address of its API, from this machine."""
+        return f"http://127.0.0.1:{self.port}/api"
+
+    def do(self, command: str) -> None:
+        """Run a command of Prefect's, as in docs/scaling.md."""
+        done = self.run(*command.split(), cwd=self.project.path, PREFECT_API_URL=self.url)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def states(self) -> list[str]:
+        """Return the state of each run of a deployment."""
+        runs = ask(f"{self.url}/flow_runs/filter", {})
+        return [one["state_type"] for one in runs if one["deployment_id"]]
+
+    def state_names_of_all(self) -> dict[str, list[str]]:
+        """Return the states that each run of a deployment has had, by its id."""
+        runs = ask(f"{self.url}/flow_runs/filter", {})
+        return {
+            one["id"]: [
+                state["name"]
+                for state in ask(f"{self.url}/flow_run_states/?flow_run_id={one['id']}")
+            ]
+            for one in runs
+            if one["deployment_id"]
+        }
+
+    def clients(self) -> set[str]:
+        """Return the addresses that have a connection to the server now."""
+        connections = psutil.net_connections("tcp4")
+        return {
+            one.raddr.ip
+            for one in connections
+            if one.raddr and one.laddr and one.laddr.port == self.port
+        }
+
+
+@pytest.fixture
+def team(project: BakedProject, run: Run) -> Iterator[Team]:
+    """Start a server with the pool `iris`, and the three deployments in it."""
+    team = Team(project, free_port(), run)
+    with prefect_server(project, team.port, "0.0.0.0", **ASKED):
+        team.do("prefect work-pool create iris --type process")
+        team.do("prefect deploy --all")
+        yield team
+
+
+def test_two_workers_do_one_run_each_and_main_flow_starts_deployments(
+    team: Team, project: BakedProject, hosts: list[Host]
+) -> None:
+    one, two = hosts
+    with one.worker(project, team.port), two.worker(project, team.port):
+        team.do("prefect deployment run main-flow/iris --param seed=1")
+        team.do("prefect deployment run main-flow/iris --param seed=2")
+        wait_for(lambda: team.states() == ["RUNNING"] * 2)
+        assert {one.address, two.address} <= team.clients()
+        for host in hosts:
+            assert host.said(project).count("submitting flow run") == 1
+        (project.path / "go").touch()
+        wait_for(lambda: team.states() == ["COMPLETED"] * 2)
+        assert completed(project, "seed", 1)
+        assert completed(project, "seed", 2)
+
+        # main-flow holds one worker, and so the other one does what it starts.
+        before = [host.said(project).count("submitting flow run") for host in hosts]
+        team.do("prefect deployment run main-flow/iris --param seed=3 --param deployed=true")
+        wait_for(lambda: team.states() == ["COMPLETED"] * 5)
+        after = [host.said(project).count("submitting flow run") for host in hosts]
+        assert sorted(b - a for a, b in zip(before, after, strict=True)) == [1, 2]
+        assert completed(project, "seed", 3)
+
+
+def test_another_worker_takes_over_what_a_killed_one_has_left(
+    team: Team, project: BakedProject, hosts: list[Host]
+) -> None:
+    one, two = hosts
+    sooner = project.path / "sooner.yaml"  # a heartbeat comes each 30 seconds
+    rule = TAKE_OVER.read_text(encoding="utf-8")
+    assert "within: 90" in rule
+    sooner.write_text(rule.replace("within: 90", "within: 40"), encoding="utf-8")
+    team.do("prefect automation create --from-file sooner.yaml")
+    with one.worker(project, team.port) as first:
+        team.do("prefect deployment run main-flow/iris --param seed=4")
+        wait_for(lambda: len(list(project.path.glob("data/processed/*/run.json"))) == 1)
+        wait_for(lambda: heartbeats(team) > 0, first)
+        kill(first)  # and the run with it
+    (project.path / "go").touch()
+    with two.worker(project, team.port):
+        wait_for(lambda: team.states() == ["COMPLETED"])
+    [names] = team.state_names_of_all().values()
+    assert "AwaitingRetry" in names
+    assert completed(project, "seed", 4)
+    assert len(list(project.path.glob("data/processed/*/run.json"))) == 1, (
+        "it goes on in its folder"
+    )
+    runs = ask(f"{team.url}/flow_runs/filter", {})
+    assert {one["state_type"] for one in runs} == {"COMPLETED"}
+
+
+def heartbeats(team: Team) -> int:
+    """Return how many heartbeats of runs the server has."""
+    question = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}}
+    total: int = ask(f"{team.url}/events/filter", question)["total"]
+    return total
