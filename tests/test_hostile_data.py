@@ -14,6 +14,7 @@ from conftest import PROJECT_FOLDER
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from template_copy import REPO
 
 CELLS = [
     *(
@@ -117,10 +118,10 @@ def usual(kind: str, number: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def flows(template: Path) -> Any:
-    """Return the modules of the project, as they stand in the template."""
+def flows() -> Any:
+    """Return the modules of the project, from the same folder as other tests do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(template / PROJECT_FOLDER))
+        patch.syspath_prepend(REPO / PROJECT_FOLDER)
         names = ("checks", "data_engineer", "data_science", "reports", "models")
         return SimpleNamespace(**{name: importlib.import_module(f"flows.{name}") for name in names})
 
