@@ -92,7 +92,8 @@ def _processes(folder: Path, logs: Path) -> Iterator[Start]:
             )
         deadline = time.monotonic() + LONG_SECONDS
         while words not in (text := log.read_text("utf-8", errors="replace")):
-            assert started[-1].poll() is None, text
+            ended = [one.args for one in started if one.poll() is not None]
+            assert not ended, f"{ended}: {text}"
             assert time.monotonic() < deadline, text
             time.sleep(0.1)
         return log
