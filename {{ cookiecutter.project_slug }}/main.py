@@ -67,9 +67,7 @@ def run(
 
     file = STARTED_IN / param_file if param_file else None
     parameters = read_parameters(flow, param or [], file)
-    keep_runs()  # a bad setting is said now, not when the run is over
-    check_outputs()
-    check_engine()
+    check_settings()
     last_words: list[str] = []
     # Python calls last what was registered first: when this is read, Prefect has sent its logs,
     # and the server has written them down.
@@ -198,13 +196,18 @@ def load_what_tasks_import() -> None:
             import_module(module)
 
 
+def check_settings() -> None:
+    """Raise `UserError` for a bad setting now, not when a run is over."""
+    keep_runs()
+    check_outputs()
+    check_engine()
+
+
 def start_dashboard() -> "Server":
     """Start this project's server with its pages; raise `UserError` where one already runs."""
     from flows.server import find, use_server
 
-    keep_runs()
-    check_outputs()
-    check_engine()
+    check_settings()
     if running := find():
         raise UserError(f"This project's dashboard already runs: {running.ui_url}")
     return use_server(dashboard=True)
