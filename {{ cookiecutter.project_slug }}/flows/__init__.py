@@ -27,8 +27,8 @@ class CannotWrite(UserError):
     exit_code = 1
 
 
-class ServerError(UserError):
-    """A server cannot be used, though nothing that was given to the run is wrong."""
+class Unavailable(UserError):
+    """A server, bucket or cluster cannot be used, though nothing given to the run is wrong."""
 
     exit_code = 1
 

@@ -14,18 +14,12 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from flows import UserError, without_password
+from flows import Unavailable, UserError, without_password
 from flows.places import Place
 
 LARGE_BYTES = 8 * 2**20  # from here on boto3 sends and fetches in parts
 REQUESTS_AT_ONCE = 8  # both clients keep ten connections
 GOOGLE_RETRIES_SECONDS = 20  # its client goes on for two minutes; that of S3 tries five times
-
-
-class NoAnswer(UserError):
-    """A bucket does not do what it is there for, though nothing given to the run is wrong."""
-
-    exit_code = 1
 
 
 class Bucket(Place):
@@ -137,7 +131,7 @@ class Bucket(Place):
             if of_object and code == "NoSuchKey":
                 raise FileNotFoundError(self.where("")) from None
             said = without_password(" ".join(self._said(error).split()))[:300].rstrip(".")
-            kind: type[UserError] = NoAnswer
+            kind: type[UserError] = Unavailable
             advice = "see whether it is reached from here"
             if status == 404:
                 kind, advice = UserError, "create the bucket, or correct its address"

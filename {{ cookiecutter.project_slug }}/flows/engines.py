@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-from flows import ROOT, UserError, engine
+from flows import ROOT, Unavailable, UserError, engine
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -24,16 +24,10 @@ EXTRAS = {"dask": "dask", "tcp": "dask", "tls": "dask", "ray": "ray"}  # by ENGI
 CONNECT_TIMEOUT_SECONDS = 10
 
 
-class NoCluster(UserError):
-    """A cluster does not do what it is there for, though nothing given to the run is wrong."""
-
-    exit_code = 1
-
-
 def check_engine() -> None:
     """Raise `UserError` for an engine that cannot be used, before anything runs.
 
-    That is one that does not exist, whose extra is not installed, or (`NoCluster`) a cluster that
+    That is one that does not exist, whose extra is not installed, or (`Unavailable`) a cluster that
     does not answer.
     """
     name, _ = _engine_and_extra()
@@ -44,7 +38,7 @@ def check_engine() -> None:
             socket.create_connection(address, CONNECT_TIMEOUT_SECONDS).close()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise NoCluster(
+            raise Unavailable(
                 f"ENGINE={name}: no cluster answers there ({reason}). Is it started, and is that "
                 "its address?"
             ) from None
@@ -82,7 +76,7 @@ def on_engine(task: "Task[P, R]", *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a task on the engine and return its result, as `task.submit(...).result()` does.
 
     With threads it is called: a task that is waited for gains nothing from a thread. So it is
-    while the graph of a flow is drawn, for which Prefect knows no `submit`. Raises `NoCluster`
+    while the graph of a flow is drawn, for which Prefect knows no `submit`. Raises `Unavailable`
     where a worker wrote the result to a disk of its own.
     """
     from prefect.context import FlowRunContext
@@ -97,7 +91,7 @@ def on_engine(task: "Task[P, R]", *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             storage.read_path(key)
         except FileNotFoundError:
-            raise NoCluster(
+            raise Unavailable(
                 f"{storage.where(key.partition('#')[0])} was not written where this project is: "
                 "do all machines of the cluster share its folder?"
             ) from None

@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
-from flows import CONSOLE_HANDLER, ROOT, CannotWrite, ServerError
+from flows import CONSOLE_HANDLER, ROOT, CannotWrite, Unavailable
 from flows.history import set_damaged_aside
 
 HOST = "127.0.0.1"
@@ -150,7 +150,7 @@ def start(*, dashboard: bool = False) -> Server:
 def wait_until_ready(server: Server) -> Server:
     """Return the server when it answers, if this process started it; else at once.
 
-    Raises `ServerError` where it ends or takes too long. It is `PLAIN` that is returned where
+    Raises `Unavailable` where it ends or takes too long. It is `PLAIN` that is returned where
     Prefect no longer has what `flows.server_process` starts: slower, but Prefect's own. A server of
     the user's is left to Prefect's client, which knows keys and proxies.
     """
@@ -170,7 +170,7 @@ def wait_until_ready(server: Server) -> Server:
         raise CannotWrite(f"{prefect_home()} cannot be used: No space left on device.")
     ended = server.process.poll() is not None
     said = server.process.stdout.read().strip() if ended and server.process.stdout else ""
-    raise ServerError(said or f"The Prefect server did not start; {_log_path()} says why.")
+    raise Unavailable(said or f"The Prefect server did not start; {_log_path()} says why.")
 
 
 @contextmanager

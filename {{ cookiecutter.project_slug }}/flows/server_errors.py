@@ -6,7 +6,7 @@ import httpx
 from prefect.settings import PREFECT_API_URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from flows import ServerError, UserError, without_password
+from flows import Unavailable, UserError, without_password
 
 
 def in_words(error: Exception) -> UserError | None:
@@ -26,17 +26,17 @@ def in_words(error: Exception) -> UserError | None:
                 f"{address} does not allow this with your key: choose a workspace of yours with "
                 "`prefect cloud workspace set`, or ask for more rights in this one."
             )
-        return ServerError(f"{address} cannot be used: {said}.")
+        return Unavailable(f"{address} cannot be used: {said}.")
     if said.startswith("Found incompatible versions"):
-        return ServerError(f"{address} cannot be used: {said}")
+        return Unavailable(f"{address} cannot be used: {said}")
     if "CERTIFICATE_VERIFY_FAILED" in f"{said} {error.__cause__}":
-        return ServerError(
+        return Unavailable(
             f"{address} shows a certificate that this machine does not know: set "
             "PREFECT_API_SSL_CERT_FILE to the file of the certificate, as its owner gave it to you."
         )
     # Prefect's own words for an attempt to connect that failed, whatever was answered.
     if isinstance(error, httpx.TransportError) or said.startswith("Failed to reach API"):
-        return ServerError(
+        return Unavailable(
             f"{address} cannot be reached: see whether a Prefect server runs there, check the "
             "network and the proxy, or use the project's own server (unset PREFECT_API_URL, or "
             "`prefect cloud logout`)."
