@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
 from prefect.filesystems import WritableFileSystem
@@ -20,9 +19,9 @@ from prefect.serializers import Serializer
 from prefect.settings import get_current_settings
 
 from flows import CannotWrite, UserError, outputs
-from flows.buckets import GCS, S3
+from flows.buckets import GCS, S3, Bucket
 from flows.history import has_kept, newest_first
-from flows.places import Folder, Place
+from flows.places import Folder, Place, place
 from flows.records import Records, UnfitError, record_key, vouch
 from flows.runs import current_run, unwritten
 
@@ -207,8 +206,8 @@ class GCSResult(_BucketResult):
 
 def results_in(folder: str) -> _ResultStorage:
     """Return the results in a folder, of the project or of the bucket that OUTPUTS names."""
-    if not (address := outputs()):
+    found = place(folder)
+    if not isinstance(found, Bucket):
         return LocalResult(dir=folder)
-    parts = urlsplit(f"{address}/{folder}")
-    kind = S3Result if parts.scheme == "s3" else GCSResult
-    return kind(bucket=parts.netloc, prefix=parts.path.strip("/"))
+    kind = S3Result if isinstance(found, S3) else GCSResult
+    return kind(bucket=found.name, prefix=found.prefix)
