@@ -17,6 +17,16 @@ def _about(text: str) -> dict[str, Any]:
     return {"description": text}
 
 
+def _seed(text: str) -> Any:
+    return Field(ge=0, lt=2**32, json_schema_extra=_about(text))
+
+
+def _run_name(text: str) -> Any:
+    # The pattern keeps a run's folder inside its parent and legal on every operating system.
+    pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+    return Field(pattern=pattern, max_length=120, json_schema_extra=_about(text))
+
+
 RawPath = Annotated[
     str,
     Field(
@@ -41,14 +51,7 @@ TestDataRatio = Annotated[
         json_schema_extra=_about("Share of the rows kept for testing, between 0 and 1."),
     ),
 ]
-Seed = Annotated[
-    int,
-    Field(
-        ge=0,
-        lt=2**32,
-        json_schema_extra=_about("Decides which rows go where: the same seed, the same split."),
-    ),
-]
+Seed = Annotated[int, _seed("Decides which rows go where: the same seed, the same split.")]
 InverseRegularization = Annotated[
     float,
     Field(
@@ -62,12 +65,7 @@ MaxIter = Annotated[
     Field(ge=1, le=10**6, json_schema_extra=_about("How many iterations the training may take.")),
 ]
 SearchSeed = Annotated[
-    int,
-    Field(
-        ge=0,
-        lt=2**32,
-        json_schema_extra=_about("Decides which candidates are tried, and which rows form a fold."),
-    ),
+    int, _seed("Decides which candidates are tried, and which rows form a fold.")
 ]
 Candidates = Annotated[
     int,
@@ -81,22 +79,11 @@ Folds = Annotated[
         json_schema_extra=_about("Parts of the training set, each of which tests the others once."),
     ),
 ]
-# The pattern keeps a run's folder inside its parent and legal on every operating system.
 RunName = Annotated[
-    str | None,
-    Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
-        max_length=120,
-        json_schema_extra=_about("Name of the run's folder; leave it empty for a new one."),
-    ),
+    str | None, _run_name("Name of the run's folder; leave it empty for a new one.")
 ]
 Checkpoint = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
-        max_length=120,
-        json_schema_extra=_about("Run whose split is used: latest, or a folder of data/processed."),
-    ),
+    str, _run_name("Run whose split is used: latest, or a folder of data/processed.")
 ]
 Deployed = Annotated[
     bool,
