@@ -152,6 +152,15 @@ def test_every_command_explains_itself(name: str, command: Command) -> None:
 
 # ---- row 3: graphs
 
+TRAINING = [
+    ("read_split", "train_model"),
+    ("train_model", "predict"),
+    ("read_split", "predict"),
+    ("predict", "report_accuracy"),
+    ("read_split", "report_accuracy"),
+    ("predict", "write_report"),
+    ("read_split", "write_report"),
+]
 EDGES = {
     "data-engineer": [
         ("load_data", "check_data"),
@@ -160,15 +169,7 @@ EDGES = {
         ("encode_categorical_columns", "split_data"),
         ("get_classes", "split_data"),
     ],
-    "data-science": [
-        ("read_split", "train_model"),
-        ("train_model", "predict"),
-        ("read_split", "predict"),
-        ("predict", "report_accuracy"),
-        ("read_split", "report_accuracy"),
-        ("predict", "write_report"),
-        ("read_split", "write_report"),
-    ],
+    "data-science": TRAINING,
     "main-flow": [("data-engineer", "data-science")],
     "tune": [
         ("find_split", "read_split"),
@@ -176,13 +177,7 @@ EDGES = {
         ("evaluate", "write_search"),
         ("evaluate", "choose_best"),
         ("choose_best", "train_model"),
-        ("read_split", "train_model"),
-        ("train_model", "predict"),
-        ("read_split", "predict"),
-        ("predict", "report_accuracy"),
-        ("read_split", "report_accuracy"),
-        ("predict", "write_report"),
-        ("read_split", "write_report"),
+        *TRAINING,
     ],
 }
 
