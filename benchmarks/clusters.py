@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from measure import stop
+from measure import free_port, stop
 
 LONG_SECONDS = 300  # nothing takes so long when all is well
 HOST = "127.0.0.1"
@@ -44,6 +44,9 @@ def ray(project: Path, logs: Path, workers: int = 2) -> Iterator[str]:
 
     `logs` gets a file for each process.
     """
+    # The head forks for each client while gRPC runs, whose handlers of a fork now and then let the
+    # child hang and die: github.com/ray-project/ray/issues/63202.
+    no_handlers = {"GRPC_ENABLE_FORK_SUPPORT": "false"}
     program = shutil.which("ray", path=sysconfig.get_path("scripts"))
     common = (
         *(program, "start", "--block", "--node-ip-address", HOST, "--disable-usage-stats"),
@@ -55,7 +58,7 @@ def ray(project: Path, logs: Path, workers: int = 2) -> Iterator[str]:
     with (
         # Not in `logs`: the path of a socket must be short.
         tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
-        _processes(project, logs) as start,
+        _processes(project, logs, **no_handlers) as start,
     ):
         start(
             "runtime started", *common, *head, "--include-dashboard", "false", "--temp-dir", folder
@@ -65,15 +68,8 @@ def ray(project: Path, logs: Path, workers: int = 2) -> Iterator[str]:
         yield f"ray://{HOST}:{port}"
 
 
-def free_port() -> int:
-    """Return a port at which nobody listens."""
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @contextmanager
-def _processes(folder: Path, logs: Path) -> Iterator[Start]:
+def _processes(folder: Path, logs: Path, **environment: str) -> Iterator[Start]:
     """Yield a function that starts a program, and returns its log once certain words are in it."""
     started: list[subprocess.Popen[bytes]] = []
     logs.mkdir(parents=True, exist_ok=True)
@@ -85,6 +81,7 @@ def _processes(folder: Path, logs: Path) -> Iterator[Start]:
                 subprocess.Popen(
                     [*map(str, command)],
                     cwd=folder,
+                    env=os.environ | environment,
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,

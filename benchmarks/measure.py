@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import statistics
 import subprocess
 import time
@@ -55,6 +56,13 @@ class Samples:
         self.seconds.append(sample.seconds)
         self.memory.append(sample.memory)
         self.server_memory.append(sample.server_memory)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port at which nobody listens."""
+    with socket.create_server((host, 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
 
 
 def run(command: Command, *, memory: bool = False) -> Sample:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 import urllib.request
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from contenders import Folder
-from measure import Command, WrongError, say, stop
+from measure import Command, WrongError, free_port, say, stop
 
 START_TIMEOUT_SECONDS = 120
 SETTLE_SECONDS = 5  # a new server still registers blocks and deployments for a while
@@ -21,8 +20,7 @@ SETTLE_SECONDS = 5  # a new server still registers blocks and deployments for a 
 @contextmanager
 def prefect_server(project: Folder) -> Iterator[dict[str, str]]:
     """Keep a Prefect server up, as its documentation starts it; yield how a run finds it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = project.command("server", "prefect", "server", "start", "--port", str(port))
     with server(project, command, f"http://127.0.0.1:{port}/api/health"):
         yield {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}

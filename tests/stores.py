@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Client
+from measure import free_port
 
 HOST = "127.0.0.1"
 LONG_SECONDS = 300  # nothing takes so long when all is well
@@ -286,10 +287,3 @@ def _service_account(token_uri: str) -> str:
             "token_uri": token_uri,
         }
     )
-
-
-def free_port() -> int:
-    """Return a port at which nobody listens."""
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sysconfig
 import tempfile
@@ -17,19 +16,13 @@ from typing import Any
 import psutil
 import pytest
 from conftest import BakedProject
+from measure import free_port
 from test_load import WAIT
 from test_running import LONG, answers
 
 # For a server that a test asks itself, without Prefect's client, which would bring a token.
 ASKED = {"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "false"}
 KEY = "iris:s3cr3t-of-the-team"
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that nobody uses."""
-    with socket.create_server((host, 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 def wait_for(condition: Callable[[], bool], *processes: subprocess.Popen[Any]) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from conftest import Bake, BakedProject, Run
-from stores import SECRET, Store, Wire, free_port, gcs_store, s3_store
+from measure import free_port
+from stores import SECRET, Store, Wire, gcs_store, s3_store
 
 Main = Callable[..., "subprocess.CompletedProcess[str]"]
 RUN = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[a-z-]+"

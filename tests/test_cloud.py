@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.server
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from conftest import BakedProject, Run
+from measure import free_port
 from test_running import ask, plain_environment, project
 
 __all__ = ["plain_environment", "project"]  # fixtures
@@ -121,8 +121,7 @@ def assert_no_server_was_started(project: BakedProject) -> None:
 
 def nobody() -> str:
     """Return an address where nobody answers."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"http://127.0.0.1:{free.getsockname()[1]}/api"
+    return f"http://127.0.0.1:{free_port()}/api"
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import dask, free_port, ray
+from clusters import dask, ray
 from conftest import Bake, BakedProject, Run
+from measure import free_port
 
 SEARCH = ("tune", "--param", "candidates=4", "--param", "folds=3")
 

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import yaml
 from conftest import BakedProject, Run
+from measure import free_port
 from template_copy import REPO
 from test_running import LONG, Terminal, answers, ask, open_terminal, plain_environment, project
 
@@ -171,8 +172,7 @@ def test_a_page_of_another_origin_gets_nothing_and_the_dashboard_works_on(
 
 
 def test_prefects_own_server_started_here_refuses_another_origin(project: BakedProject) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     prefect = shutil.which("prefect", path=sysconfig.get_path("scripts"))
     assert prefect
     with subprocess.Popen(

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -23,6 +22,7 @@ import psutil
 import pytest
 from conftest import BakedProject, Run
 from cookiecutter.main import cookiecutter
+from measure import free_port
 
 LONG = 240  # seconds; only a hang takes so long
 
@@ -219,8 +219,7 @@ def test_a_schedule_goes_on_after_serve_was_killed_during_a_run(
 
 
 def test_prefect_deploys_all_flows_and_a_worker_runs_one(project: BakedProject, run: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     prefect = shutil.which("prefect", path=sysconfig.get_path("scripts"))
     assert prefect

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from conftest import BakedProject, Run
-from team import KEY, free_port, kill, prefect_server, wait_for
+from measure import free_port
+from team import KEY, kill, prefect_server, wait_for
 from test_cloud import assert_no_server_was_started
 from test_running import Terminal, only_json, open_terminal, plain_environment, project
 

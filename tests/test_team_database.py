@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import BakedProject, Run
 from cookiecutter.main import cookiecutter
-from team import ASKED, Postgres, free_port, kill, let_wait, postgres, prefect_server, wait_for
+from measure import free_port
+from team import ASKED, Postgres, kill, let_wait, postgres, prefect_server, wait_for
 from test_running import LONG, ask, only_json, plain_environment
 
 __all__ = ["plain_environment", "postgres"]  # fixtures

@@ -16,7 +16,8 @@ import psutil
 import pytest
 from conftest import BakedProject, Run
 from cookiecutter.main import cookiecutter
-from team import ASKED, free_port, kill, let_wait, prefect, prefect_server, wait_for
+from measure import free_port
+from team import ASKED, kill, let_wait, prefect, prefect_server, wait_for
 from test_running import ask, completed, plain_environment
 
 __all__ = ["plain_environment"]  # a fixture

@@ -8,7 +8,6 @@ import io
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import psutil
 import pytest
 from conftest import PROJECT_FOLDER, BakedProject, Run
 from cookiecutter.main import cookiecutter
+from measure import free_port
 from template_copy import REPO
 
 WORKSHOP = REPO / PROJECT_FOLDER / "lessons"
@@ -273,8 +273,7 @@ class Teacher:
 
     def __init__(self, folder: Path, project: Path) -> None:
         """Choose a port; the server is started in a project, as docs/teaching.md has it."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self.address = f"http://127.0.0.1:{self._port}/api"
         self._folder, self._project = folder, project
         self._process: subprocess.Popen[bytes] | None = None
