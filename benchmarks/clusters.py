@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,14 +21,17 @@ Start = Callable[..., Path]
 
 
 @contextmanager
-def dask(project: Path, logs: Path, workers: int = 2) -> Iterator[str]:
+def dask(
+    project: Path, logs: Path, workers: int = 2, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """Yield the address of a Dask scheduler whose workers have a thread each.
 
     `logs` gets a file for each process: 0.log of the scheduler, 1.log of the first worker ...
+    All of them have the variables of `environment`.
     """
     address = f"tcp://{HOST}:{free_port()}"
     program = (sys.executable, "-m", "dask")
-    with _processes(project, logs) as start:
+    with _processes(project, logs, environment) as start:
         port = address.rpartition(":")[2]
         scheduler = ("scheduler", "--host", HOST, "--port", port, "--no-dashboard")
         start("Scheduler at:", *program, *scheduler)
@@ -58,7 +61,7 @@ def ray(project: Path, logs: Path, workers: int = 2) -> Iterator[str]:
     with (
         # Not in `logs`: the path of a socket must be short.
         tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
-        _processes(project, logs, **no_handlers) as start,
+        _processes(project, logs, no_handlers) as start,
     ):
         start(
             "runtime started", *common, *head, "--include-dashboard", "false", "--temp-dir", folder
@@ -69,7 +72,7 @@ def ray(project: Path, logs: Path, workers: int = 2) -> Iterator[str]:
 
 
 @contextmanager
-def _processes(folder: Path, logs: Path, **environment: str) -> Iterator[Start]:
+def _processes(folder: Path, logs: Path, environment: Mapping[str, str] | None) -> Iterator[Start]:
     """Yield a function that starts a program, and returns its log once certain words are in it."""
     started: list[subprocess.Popen[bytes]] = []
     logs.mkdir(parents=True, exist_ok=True)
@@ -81,7 +84,7 @@ def _processes(folder: Path, logs: Path, **environment: str) -> Iterator[Start]:
                 subprocess.Popen(
                     [*map(str, command)],
                     cwd=folder,
-                    env=os.environ | environment,
+                    env={**os.environ, **(environment or {})},
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,

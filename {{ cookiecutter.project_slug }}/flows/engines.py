@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-from flows import ROOT, Unavailable, UserError, engine
+from flows import ROOT, Unavailable, UserError, engine, outputs
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -91,9 +91,10 @@ def on_engine(task: "Task[P, R]", *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             storage.read_path(key)
         except FileNotFoundError:
+            shared = "have the same OUTPUTS" if outputs() else "share this project's folder"
             raise Unavailable(
-                f"{storage.where(key.partition('#')[0])} was not written where this project is: "
-                "do all machines of the cluster share its folder?"
+                f"{storage.where(key.partition('#')[0])} was not written: do all workers of the "
+                f"cluster {shared}?"
             ) from None
     return result
 
