@@ -23,7 +23,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 from flows import ROOT
-from lessons.workshop.records import Run, read_run
+from lessons.workshop.records import ENDED_IN, Run, read_run
 
 LOGGED_WITHIN_SECONDS = 20  # after its end, the process of a run sends the last lines of its log
 
@@ -46,7 +46,8 @@ class Serving:
         ended = read_run(run.id)
         # One that has crashed may never log its end.
         while ended.state == "Completed" and time.monotonic() < deadline:
-            if any("Finished in state" in line for line in ended.logs):
+            of_flow = [log.message for log in ended.log_records if log.task_run_id is None]
+            if any(message.startswith(ENDED_IN) for message in of_flow):
                 break
             time.sleep(0.05)
             ended = read_run(run.id)
