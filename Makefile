@@ -26,7 +26,8 @@ demo: .venv/generate.stamp build/cookiecutter.yaml
 	$(INSTALL) build/iris-project/.venv/bin/python --requirement build/iris-project/requirements.txt
 	cd build/iris-project && .venv/bin/python main.py
 
-## Run every test: of the template, and of its folder as it stands.
+## Run every test: of the template, and of its folder as it stands (there without the slow ones,
+## which a generated project has run by then).
 test: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,7 +35,7 @@ test: .venv/test.stamp
 	$(BIN)/python -m pytest
 	$(BIN)/python tests/template_copy.py build/template
 	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python -m mypy .
-	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python -m pytest
+	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python -m pytest -m "not slow"
 	$(BIN)/python benchmarks/bench.py quick
 
 ## Measure speed, memory and size beside the peers; write benchmarks/results.md.

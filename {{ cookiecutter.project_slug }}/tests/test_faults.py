@@ -65,6 +65,7 @@ def run(kept: dict[str, Any], prefect_server: Any, project: Path) -> str:
 # ---- killed
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
 def test_a_killed_run_is_marked_as_crashed_by_the_next(project: Path, program: Program) -> None:
     own = {"PREFECT_API_URL": None, "PREFECT_HOME": None}

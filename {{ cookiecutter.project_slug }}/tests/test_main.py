@@ -565,6 +565,7 @@ def url_of(database: Path) -> str:
     return f"sqlite+aiosqlite:///{database}"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not server_process.SCHEMA.exists(), reason="database.sql was deleted")
 def test_database_sql_holds_the_tables_that_prefect_makes(tmp_path: Path) -> None:
     # With another version of Prefect: delete it, or take the one of a newer template.
@@ -703,6 +704,7 @@ def test_a_server_process_says_so_where_prefect_has_changed(tmp_path: Path) -> N
         assert "Prefect's application is not found where it was" in process.stderr.read()
 
 
+@pytest.mark.slow
 def test_a_run_falls_back_to_the_server_that_prefect_starts_itself(
     project: Path, program: Program
 ) -> None:
@@ -763,6 +765,7 @@ def test_row_05_and_08_the_program_takes_parameters_and_notices_a_changed_task(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_rows_02_07_and_14_a_run_and_the_dashboard_need_no_preparation(
     project: Path, program: Program
@@ -830,6 +833,7 @@ def test_the_server_never_holds_an_answer_back_to_fill_a_packet() -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
 def test_a_run_that_is_killed_after_its_last_line_is_on_record(
     project: Path, program: Program
@@ -854,6 +858,7 @@ def test_a_run_that_is_killed_after_its_last_line_is_on_record(
         assert message in kept
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_in_a_new_project_do_not_disturb_each_other(
     project: Path, program: Program
 ) -> None:

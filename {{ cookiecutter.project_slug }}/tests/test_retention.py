@@ -252,6 +252,7 @@ def test_of_the_cache_is_kept_what_one_of_the_newest_runs_used(
     assert entry.exists()
 
 
+@pytest.mark.slow
 def test_prefects_records_go_with_the_runs(
     project: Path,
     keep: Callable[[object], None],
