@@ -56,15 +56,13 @@ def read_csv(path: Path) -> pd.DataFrame:
             raise BadData(str(path), [problem])
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-            data = pd.read_csv(
-                path,
-                sep=separator,
-                decimal="." if separator == "," else ",",
-                encoding="utf-8-sig",
-                skip_blank_lines=False,
-                low_memory=False,
-                index_col=False,
-            )
+            warnings.simplefilter("error", pd.errors.DtypeWarning)
+            try:
+                data = _table(path, separator)
+            except pd.errors.DtypeWarning:
+                # A column of numbers up to some line, and of text below it, is one of text: 007
+                # stays 007. Reading the file as a whole takes more time and memory.
+                data = _table(path, separator, low_memory=False)
     except FileNotFoundError:
         raise BadData(str(path), ["there is no such file: check raw_path"]) from None
     except UnicodeDecodeError:
@@ -84,6 +82,18 @@ def read_csv(path: Path) -> pd.DataFrame:
     # Whole numbers that are too large for pandas are Python's, which nothing else can take.
     data = data.astype(dict.fromkeys(data.columns[data.dtypes == "object"], "str"))
     return data.dropna(how="all")
+
+
+def _table(path: Path, separator: str, low_memory: bool = True) -> pd.DataFrame:
+    return pd.read_csv(
+        path,
+        sep=separator,
+        decimal="." if separator == "," else ",",
+        encoding="utf-8-sig",
+        skip_blank_lines=False,
+        low_memory=low_memory,
+        index_col=False,
+    )
 
 
 def _refuse_what_is_no_text(path: Path) -> None:
@@ -117,13 +127,15 @@ def checked(data: pd.DataFrame, target_col: str, test_data_ratio: float) -> pd.D
         raise BadData("The raw data", ["it has no rows"])
 
     columns = {name: _feature_rules(data[name]) for name in data.columns if name != target_col}
-    columns[target_col] = _target_rules(test_data_ratio)
+    columns[target_col] = _target_rules(data[target_col], test_data_ratio)
     if len(columns) == 1:
         raise BadData("The raw data", [f"it has no column beside {target_col!r}"])
     if both := sorted(set(map(str, data[target_col].dropna().unique())) & set(columns)):
         raise BadData("The raw data", [f"{name!r} names a class and a column" for name in both])
     try:
-        data = pa.DataFrameSchema(columns).validate(data, lazy=True)
+        # A shallow copy: pandas copies what pandera changes, where pandera would copy everything.
+        own = data.copy(deep=False)
+        data = pa.DataFrameSchema(columns).validate(own, lazy=True, inplace=True)
     except SchemaErrors as errors:
         raise BadData("The raw data", _in_words(errors.failure_cases)) from None
     texts = data.columns.difference([target_col, *data.select_dtypes("float64").columns])
@@ -139,26 +151,29 @@ def _feature_rules(values: pd.Series) -> pa.Column:
     return pa.Column(float, nullable=True, coerce=True, checks=[has_values, is_finite])
 
 
-def _target_rules(test_data_ratio: float) -> pa.Column:
-    def leaves_rows(classes: pd.Series) -> bool:
-        rows_for_test = math.ceil(len(classes) * test_data_ratio)
-        rows_for_training = len(classes) - rows_for_test
-        rows_of_class = classes.value_counts()
-        rarest = rows_of_class[rows_of_class > 1].min()  # a single row is another rule's matter
-        fewest = min(rows_for_test, rows_for_training)
-        return fewest >= classes.nunique() and not rarest * rows_for_training < len(classes)
-
+def _target_rules(classes: pd.Series, test_data_ratio: float) -> pa.Column:
+    rows_of_class = classes.value_counts()  # once: in a column of texts, that takes its time
+    number_of_classes = len(rows_of_class)
+    single_rows = rows_of_class.index[rows_of_class == 1]
+    rows = int(rows_of_class.sum())
+    rows_for_test = math.ceil(rows * test_data_ratio)
+    rows_for_training = rows - rows_for_test
+    rarest = rows_of_class[rows_of_class > 1].min()  # a single row is another rule's matter
+    fewest = min(rows_for_test, rows_for_training)
+    leaves_rows = fewest >= number_of_classes and not rarest * rows_for_training < rows
     return pa.Column(
         nullable=False,
         checks=[
-            pa.Check(lambda classes: classes.nunique() >= 2, error="has fewer than two classes"),
+            pa.Check(lambda _: number_of_classes >= 2, error="has fewer than two classes"),
             pa.Check(
-                lambda classes: classes.nunique() <= MOST_CLASSES,
+                lambda _: number_of_classes <= MOST_CLASSES,
                 error=f"has more than {MOST_CLASSES} classes: is it the right target_col?",
             ),
-            pa.Check(_occurs_twice, error="is a class with a single row"),
             pa.Check(
-                leaves_rows,
+                lambda values: ~values.isin(single_rows), error="is a class with a single row"
+            ),
+            pa.Check(
+                lambda _: leaves_rows,
                 error=f"has too few rows: test_data_ratio={test_data_ratio} leaves a class "
                 "without a row for training or for testing",
             ),
@@ -178,11 +193,6 @@ def _has_no_decimal_comma(values: pd.Series) -> bool:
 def _is_finite(values: pd.Series) -> pd.Series:
     # Text, which is NaN here, is another rule's matter.
     return ~(pd.to_numeric(values, errors="coerce").abs() > LARGEST_NUMBER)
-
-
-def _occurs_twice(classes: pd.Series) -> pd.Series:
-    rows_of_class = classes.value_counts()
-    return ~classes.isin(rows_of_class.index[rows_of_class < 2])
 
 
 def _is_number_column(values: pd.Series) -> bool:

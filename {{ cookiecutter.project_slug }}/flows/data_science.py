@@ -83,11 +83,11 @@ def untrained_model(
 ) -> Pipeline:
     """Return a model that is not fitted yet.
 
-    Numbers are scaled and their gaps filled with the median; any other column is one-hot encoded,
+    Numbers are scaled and their gaps filled with the mean; any other column is one-hot encoded,
     a gap being a value of its own, and a text that training never saw is ignored.
     """
     numbers = train_x.select_dtypes("number").columns
-    fill_and_scale = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    fill_and_scale = make_pipeline(SimpleImputer(), StandardScaler())
     columns = ColumnTransformer(
         [
             ("numbers", fill_and_scale, list(numbers)),

@@ -47,11 +47,13 @@ F1: the harmonic mean of both. Support: rows of this class in the test set.</p>
 def write(truth: np.ndarray, predictions: np.ndarray, classes: list[str], run: str) -> None:
     """Write `reports/<run>/`, add the accuracy to `run.json`, and make Prefect's artifacts.
 
-    `truth` and `predictions` are class names, each of shape (rows,).
+    `truth` and `predictions` are names among the `classes`, each of shape (rows,).
     """
     # As numbers, which scikit-learn counts much faster than texts.
-    index = pd.Index(classes)
-    truth, predictions = (index.get_indexer(pd.Index(names)) for names in (truth, predictions))
+    order = np.argsort(classes)
+    truth, predictions = (
+        order[np.searchsorted(classes, names, sorter=order)] for names in (truth, predictions)
+    )
     numbers = range(len(classes))
     accuracy = float((truth == predictions).mean())
     figures = precision_recall_fscore_support(truth, predictions, labels=numbers, zero_division=0)

@@ -177,6 +177,25 @@ def test_bad_data_is_refused_with_its_place(kind: str, tmp_path: Path) -> None:
     assert len(caught.value.problems) == 1, caught.value.problems
 
 
+MANY_ROWS = 300_000  # pandas reads them in several pieces
+
+
+def test_a_column_with_text_only_far_below_is_one_of_text(tmp_path: Path) -> None:
+    path = tmp_path / "raw.csv"
+    path.write_bytes(table(["007,1,x"] * MANY_ROWS + ["12a,1,y"] * 2))
+    data = checks.read_csv(path)
+    assert data["size"].tolist() == ["007"] * MANY_ROWS + ["12a"] * 2
+    with pytest.raises(BadData, match=f"line {MANY_ROWS + 2}, column 'size', '12a' is not"):
+        checks.checked(data, "kind", 0.5)
+
+
+def test_what_is_checked_stays_as_it_was() -> None:
+    data = pd.DataFrame({"size": range(20), "kind": ["x", "y"] * 10})
+    before = data.copy(deep=True)
+    assert checks.checked(data, "kind", 0.5)["size"].dtype == "float64"
+    pd.testing.assert_frame_equal(data, before)
+
+
 def test_all_that_is_wrong_in_the_data_is_listed_at_once_up_to_a_limit() -> None:
     rows = [f"{i},x" if i % 3 else f"big{i},x" for i in range(3, 102)]
     data = pd.DataFrame([row.split(",") for row in rows], columns=["size", "kind"])
@@ -649,6 +668,18 @@ def test_other_data_is_trained_on_reported_and_predicted(
     lines = predicted.out.splitlines()
     assert lines[0].endswith(f"{target_col},class,probability")
     assert len(lines) == len(data) + 1
+
+
+def test_a_report_counts_classes_in_whatever_order_they_are(
+    in_flow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("create_table_artifact", "create_markdown_artifact", "update_run"):
+        monkeypatch.setattr(reports, name, lambda *_, **__: None)
+    truth, predictions = np.array(["b", "a", "c", "a"]), np.array(["b", "a", "a", "c"])
+    reports.write(truth, predictions, ["c", "a", "b"], "run")
+    metrics = json.loads((in_flow / "reports" / "run" / "metrics.json").read_text("utf-8"))
+    recalls = {name: figures["recall"] for name, figures in metrics["classes"].items()}
+    assert (metrics["accuracy"], recalls) == (0.5, {"c": 0, "a": 0.5, "b": 1})
 
 
 def test_a_report_of_many_classes_with_long_names_is_drawn_whole() -> None:
