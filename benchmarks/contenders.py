@@ -139,6 +139,13 @@ def folder(peer: str, name: str = "project", *, environment: str = "", raw: Path
     return made
 
 
+def floor(raw: Path = RAW) -> tuple[Folder, Command]:
+    """Return the plain script that imports Prefect first: no flow of Prefect's takes less."""
+    made = folder("plain", "floor", environment="prefect", raw=raw)
+    words = "import prefect, runpy; runpy.run_path('pipeline.py', run_name='__main__')"
+    return made, made.command("plain script + import prefect", "-c", words)
+
+
 def in_agreement(plain: Folder, pairs: Sequence[tuple[Folder, Command]]) -> list[Command]:
     """Return the commands, each with a check that its answer is that of the plain script.
 

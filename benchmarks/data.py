@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pyarrow.parquet as pq
-from contenders import Folder, folder, in_agreement
+from contenders import Folder, floor, folder, in_agreement
 from environments import OURS
 from measure import Command, Samples, compare, ratios, run, say, spread
 from rows import change_a_byte, write_data
@@ -80,7 +80,8 @@ def measure(rows: int, rounds: int) -> Size:
         (ours, again),
     ]
     if rows < LARGEST:
-        pairs += [(of, replace(one, most_rounds=PEERS_ROUNDS)) for of, one in _peers(raw)]
+        peers = [floor(raw), *_peers(raw)]
+        pairs += [(of, replace(one, most_rounds=PEERS_ROUNDS)) for of, one in peers]
     warmups = 1 if rows < LARGEST else 0
     samples = compare(in_agreement(plain, pairs), rounds, warmups=warmups, memory=True)
     say("  a changed byte: ", end="")

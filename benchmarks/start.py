@@ -7,7 +7,7 @@ import statistics
 import subprocess
 from dataclasses import replace
 
-from contenders import Folder, folder, in_agreement
+from contenders import Folder, floor, folder, in_agreement
 from environments import OURS
 from measure import compare, ratios, run
 from sections import Section
@@ -22,15 +22,12 @@ def cold(rounds: int) -> Section:
     plain = folder("plain")
     ours, prefect, dagster = folder(OURS), folder("prefect"), folder("dagster")
     metaflow, kedro, luigi = folder("metaflow"), folder("kedro"), folder("luigi")
-    imports = "import prefect, runpy; runpy.run_path('pipeline.py', run_name='__main__')"
-    shutil.copy(plain.path / "pipeline.py", folder("prefect", "floor").path / "pipeline.py")
-    floor = Folder("prefect", prefect.path.with_name("floor"), prefect.venv, prefect.outputs)
     materialize = ("asset", "materialize", "--select", "*", "-f", "definitions.py")
     pairs = [
         (plain, plain.command("plain script", "pipeline.py")),
         (luigi, luigi.command("Luigi", "pipeline.py")),
         (kedro, kedro.command("Kedro", "kedro", "run")),
-        (floor, floor.command("plain script + import prefect", "-c", imports)),
+        floor(),
         (ours, ours.command("ours", "main.py")),
         (dagster, dagster.command("Dagster, in process", "pipeline.py")),
         (prefect, prefect.command("Prefect, temporary server", "pipeline.py")),

@@ -125,7 +125,7 @@ def _same_every_time(blob: bytes) -> bytes:
 
 
 def _give_memory_back() -> None:
-    # Arrow keeps what it no longer uses: 150 of 813 MB of a run on 1,500,000 rows.
+    # Arrow keeps what it no longer uses: 120 of 813 MB of a run on 1,500,000 rows.
     pa.default_memory_pool().release_unused()
 
 
