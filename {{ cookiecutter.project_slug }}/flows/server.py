@@ -28,7 +28,7 @@ from flows.history import set_damaged_aside
 HOST = "127.0.0.1"
 FIRST_PORT = 4200  # Prefect's own; the next free one is taken where it is in use
 START_TIMEOUT_SECONDS = 300  # a first start creates the database, slowly on a slow disk
-STOP_TIMEOUT_SECONDS = 15
+STOP_TIMEOUT_SECONDS = 60  # of which the server needs one, after thousands of tasks more
 CANNOT_SERVE = 70  # how the server process ends where Prefect has changed underneath it
 
 ends_with_this_run = False  # whether this process uses a server that nobody can look at afterwards
@@ -107,9 +107,9 @@ def find() -> Server | None:
     """
     try:
         api_url = json.loads(_record().read_text(encoding="utf-8"))["api_url"]
-        if _ask(f"{api_url}/admin/version") != metadata.version("prefect"):
+        if ask(f"{api_url}/admin/version") != metadata.version("prefect"):
             return None
-        if Path(_ask(f"{api_url}/admin/settings")["home"]) != prefect_home():
+        if Path(ask(f"{api_url}/admin/settings")["home"]) != prefect_home():
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -159,7 +159,7 @@ def wait_until_ready(server: Server) -> Server:
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while server.process.poll() is None and time.monotonic() < deadline:
         try:
-            _ask(f"{server.api_url}/health")
+            ask(f"{server.api_url}/health")
             threading.Thread(target=_end_with, args=(server.process,), daemon=True).start()
             return server
         except (OSError, ValueError):  # it may have ended before it named its address
@@ -248,10 +248,15 @@ def _log_path() -> Path:
     return prefect_home() / "server.log"
 
 
-def _ask(url: str) -> Any:
-    """Return what a server answers, as Python values; raise `OSError` where none does."""
+def ask(url: str, content: Any = None) -> Any:
+    """Return what a server answers, as Python values; raise `OSError` where none does.
+
+    With `content`, it is posted.
+    """
     without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(url)  # noqa: S310  (the address of a server)
+    data = None if content is None else json.dumps(content).encode()
+    kind = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data, kind)  # noqa: S310  (the address of a server)
     if key := os.environ.get("PREFECT_API_AUTH_STRING"):  # as Prefect's client sends it
         basic = base64.b64encode(key.encode()).decode()
         request.add_header("Authorization", f"Basic {basic}")

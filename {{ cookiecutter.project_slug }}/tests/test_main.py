@@ -546,6 +546,71 @@ def test_a_server_ends_when_its_input_closes(tmp_path: Path) -> None:
         process.wait()
 
 
+MANY_TASKS = """
+from flows.server import settings_for, use_server, wait_until_ready
+server = use_server()
+from prefect import flow, task
+
+@task
+def one(number): pass
+
+@flow
+def many():
+    for number in range(200):
+        one(number)
+
+with settings_for(wait_until_ready(server)):
+    many()
+"""
+
+
+@pytest.mark.slow
+def test_a_server_that_is_behind_writes_all_tasks_down_before_it_ends(project: Path) -> None:
+    own = {"PREFECT_API_URL", "PREFECT_HOME"}
+    slow = {"PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "5"}
+    environment = {name: value for name, value in os.environ.items() if name not in own} | slow
+    command = [sys.executable, "-c", MANY_TASKS]
+    subprocess.run(command, cwd=project, env=environment, capture_output=True, check=True)
+    with closing(sqlite3.connect(project / ".prefect" / "prefect.db")) as database:
+        states = "SELECT state_type, count(*) FROM task_run GROUP BY state_type"
+        assert database.execute(states).fetchall() == [("COMPLETED", 200)]
+    assert "Error" not in (project / ".prefect" / "server.log").read_text("utf-8")
+
+
+async def no_app(*_: Any) -> None:
+    """Stands for Prefect's server."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no JSON", "[]", "{}", '{"resource": {"prefect.resource.id": "prefect.task-run.1"}}'],
+)
+def test_what_is_no_end_of_a_task_run_is_not_waited_for(text: str) -> None:
+    noted = server_process.EndedTaskRuns(no_app, at_once=1)
+    noted.note(text)
+    noted.note('{"resource": {"prefect.resource.id": "prefect.flow-run.1"}}')
+    assert not noted.ids
+    noted.wait_until_written("http://127.0.0.1:9/api")
+
+
+def test_a_server_that_writes_nothing_more_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resource = {"prefect.resource.id": "prefect.task-run.1", "prefect.state-type": "COMPLETED"}
+    noted = server_process.EndedTaskRuns(no_app, at_once=1)
+    noted.note(json.dumps({"resource": resource}))
+    asked: list[str] = []
+
+    def nothing_is_written(url: str, content: Any) -> int:
+        asked.append(url)
+        return 0
+
+    monkeypatch.setattr(server_process, "ask", nothing_is_written)
+    monkeypatch.setattr(server_process, "PATIENCE_SECONDS", 0.3)
+    noted.wait_until_written("http://127.0.0.1:9/api")
+    assert asked[0] == "http://127.0.0.1:9/api/task_runs/count"
+
+
 # ---- short cuts, and Prefect's own way
 
 
