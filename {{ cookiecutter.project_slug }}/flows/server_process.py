@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
     from uvicorn import Server
 
+CLEAN_UP_SECONDS = 2
 SCHEMA = Path(__file__).with_name("database.sql")
 STATES_OF_A_TASK = 3  # Pending, Running, and how it ended
 ENDS = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
@@ -96,25 +97,30 @@ def main(*, dashboard: bool) -> None:
     changes = {PREFECT_SERVER_DATABASE_MIGRATE_ON_START: not is_current}
     runner = asyncio.Runner(loop_factory=config.get_loop_factory())
     with temporary_settings(changes), runner:
-        runner.run(serve_and_end(server, listener, database))
-
-
-async def serve_and_end(server: Server, listener: socket.socket, database: str) -> None:
-    """Serve, say why where that fails, and end this process.
-
-    By its end Prefect's services have written what they held. asyncio would go on to wait for tasks
-    of theirs that cannot be cancelled (seen after 1,000 task runs), and Python to take each of its
-    objects apart.
-    """
-    with suppress(SystemExit):  # uvicorn's, where it cannot start
-        await server.serve(sockets=[listener])
+        runner.run(serve(server, listener))
     if not server.started:
         from flows.server_errors import of_database
 
         with suppress(OSError):  # nobody reads it any more
             print(of_database(database), flush=True)
+    # By now Prefect's services have written what they held. Python would go on to take each of
+    # its objects apart, which changes nothing for a process that ends.
     sys.stderr.flush()
     os._exit(0)
+
+
+async def serve(server: Server, listener: socket.socket) -> None:
+    """Serve until the server is to end, and see to it that its process ends, too.
+
+    asyncio cancels what is left of Prefect's services, and waits for it: for ever, where a service
+    takes no notice (seen in 2 of 10 ends after 1,000 task runs, when all was written).
+    """
+    with suppress(SystemExit):  # uvicorn's, where it cannot start
+        await server.serve(sockets=[listener])
+    if server.started:
+        limit = threading.Timer(CLEAN_UP_SECONDS, os._exit, (0,))
+        limit.daemon = True
+        limit.start()
 
 
 class EndedTaskRuns:
