@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -78,8 +79,7 @@ def run(
         server = use_server()  # it starts while Prefect and scikit-learn are imported
         with quick_imports():
             function = load(flow)
-            if server.process:
-                load_what_tasks_import()
+            load_what_tasks_import()
         check_outputs(ask=True)
         server = wait_until_ready(server)
     with settings_for(server):
@@ -190,10 +190,14 @@ def quick_imports() -> Iterator[None]:
 
 
 def load_what_tasks_import() -> None:
-    """Import, while a server is starting, what Prefect, pandera and skops would import later."""
-    for module in ("fastapi.encoders", "pandera.backends.pandas.builtin_checks", "skops.io"):
+    """Import what Prefect, pandera and skops would import later.
+
+    skops, which imports all of scikit-learn, does so while the first tasks run.
+    """
+    for module in ("fastapi.encoders", "pandera.backends.pandas.builtin_checks"):
         with suppress(ImportError):
             import_module(module)
+    threading.Thread(target=import_module, args=("skops.io",), daemon=True).start()
 
 
 def check_settings() -> None:
@@ -258,6 +262,9 @@ def main(arguments: list[str]) -> int:
     os.chdir(ROOT)  # Prefect reads prefect.toml from the current folder
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".prefect" / "matplotlib"))
+    # As in the workers of Dask and Ray: a model is the same to the last byte whatever the number of
+    # processors, and is trained sooner where columns are few (2.6 s instead of 3.5 on 1.2e6 rows).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not debug:
         os.environ[CONSOLE_HANDLER] = "flows.logs.PlainConsoleHandler"
     for stream in (sys.stdout, sys.stderr):

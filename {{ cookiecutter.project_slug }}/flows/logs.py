@@ -3,6 +3,7 @@
 import logging
 import re
 from copy import copy
+from typing import Any
 
 from prefect.logging.handlers import PrefectConsoleHandler
 
@@ -16,6 +17,10 @@ NOISE = re.compile(
 
 class PlainConsoleHandler(PrefectConsoleHandler):
     """Prefect's console handler, without tracebacks (`--debug` is for them) and without noise."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.is_terminal = self.console.is_terminal
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record, unless it says nothing to a person; other handlers get it whole."""
@@ -31,4 +36,7 @@ class PlainConsoleHandler(PrefectConsoleHandler):
             message = f"{message}: {error}"
         record.msg, record.args = without_password(message), ()
         record.exc_info = record.exc_text = None
-        super().emit(record)
+        if self.is_terminal:
+            super().emit(record)
+        else:  # in a file there is nothing to colour, and rich takes its time
+            logging.StreamHandler.emit(self, record)

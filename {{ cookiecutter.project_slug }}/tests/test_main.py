@@ -1,7 +1,9 @@
 """`python main.py`: parameters, pictures, predictions, the server, and the whole program."""
 
 import inspect
+import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -611,6 +613,17 @@ def test_a_server_that_writes_nothing_more_is_not_waited_for_without_end(
     assert asked[0] == "http://127.0.0.1:9/api/task_runs/count"
 
 
+def test_what_a_server_writes_at_its_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = server_process.EndedTaskRuns(no_app, at_once=6)
+    for number in range(3):
+        resource = {"prefect.resource.id": f"prefect.task-run.{number}"}
+        noted.note(json.dumps({"resource": {**resource, "prefect.state-type": "COMPLETED"}}))
+    answers = [0, 1]  # of three task runs with three states each, two fit
+    monkeypatch.setattr(server_process, "ask", lambda url, content: answers.pop(0))
+    noted.wait_until_written("http://127.0.0.1:9/api")
+    assert not answers
+
+
 # ---- short cuts, and Prefect's own way
 
 
@@ -647,6 +660,18 @@ def test_several_first_runs_create_the_tables_once(tmp_path: Path) -> None:
     url = url_of(tmp_path / "new.db")
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(server_process.prepare_database, [url] * 8))
+
+
+def test_an_automation_is_found(tmp_path: Path) -> None:
+    url = url_of(tmp_path / "new.db")
+    assert server_process.prepare_database(url)
+    assert not server_process.has_automations(url)
+    with closing(sqlite3.connect(tmp_path / "new.db")) as database, database:
+        database.execute(
+            "INSERT INTO automation (name, description, enabled, trigger, actions,"
+            " actions_on_trigger, actions_on_resolve) VALUES ('a', '', 1, '{}', '[]', '[]', '[]')"
+        )
+    assert server_process.has_automations(url)
 
 
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + bytes(5000)])
@@ -729,6 +754,26 @@ def test_an_answer_at_once_imports_nothing_heavy(arguments: str, allowed: set[st
     assert {name for name in imported if not name.startswith("_")} <= allowed
 
 
+def test_one_processor_does_the_linear_algebra_unless_the_user_says_otherwise() -> None:
+    show = (
+        "import main; main.main(['--help']); import numpy, threadpoolctl;"
+        "found = threadpoolctl.threadpool_info();"
+        "print(*{one['num_threads'] for one in found if one['internal_api'] == 'openblas'})"
+    )
+    for given, threads in (({}, {"", "1"}), ({"OPENBLAS_NUM_THREADS": "2"}, {"", "1", "2"})):
+        environment = {name: value for name, value in os.environ.items() if "BLAS" not in name}
+        answer = subprocess.run(
+            [sys.executable, "-c", show],
+            cwd=ROOT,
+            env=environment | given,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        # "": where NumPy has another library, as on a Mac. One processor takes one thread only.
+        assert answer.stdout.splitlines()[-1] in threads
+
+
 def test_a_prediction_imports_neither_prefect_nor_what_only_a_run_needs(trained: Path) -> None:
     unwanted = ["prefect", "pandera", "fastapi", "sqlalchemy", "uvicorn"]
     show = (
@@ -739,6 +784,22 @@ def test_a_prediction_imports_neither_prefect_nor_what_only_a_run_needs(trained:
         [sys.executable, "-c", show], cwd=trained, capture_output=True, text=True, check=True
     )
     assert answer.stdout.splitlines()[-2:] == ["0", "[]"], answer.stderr
+
+
+@pytest.mark.parametrize(("forced", "coloured"), [("", False), ("1", True)])
+def test_the_log_is_coloured_in_a_terminal_only(
+    forced: str, coloured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.logs import PlainConsoleHandler
+
+    monkeypatch.setenv("FORCE_COLOR", forced)  # with it, rich takes any stream for a terminal
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    written = io.StringIO()
+    handler = PlainConsoleHandler(stream=written, styles={"log.completed_state": "green"})
+    record = logging.LogRecord("any", logging.INFO, "", 1, "ends in [b]Completed()", (), None)
+    handler.emit(record)
+    assert ("\x1b[" in written.getvalue()) == coloured
+    assert re.sub(r"\x1b\[[\d;]*m", "", written.getvalue()) == "ends in [b]Completed()\n"
 
 
 def test_only_a_server_of_this_project_goes_without_heartbeats() -> None:

@@ -1,9 +1,12 @@
 """A flow of so many trivial tasks, on the settings and the server of our project."""
 
+import os
 import sys
 
+from flows import CONSOLE_HANDLER
 from flows.server import settings_for, use_server, wait_until_ready
 
+os.environ[CONSOLE_HANDLER] = "flows.logs.PlainConsoleHandler"
 server = use_server()
 
 from prefect import flow, task  # noqa: E402 - the server starts meanwhile, as in main.py
