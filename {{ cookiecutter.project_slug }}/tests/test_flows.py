@@ -694,10 +694,29 @@ def test_a_report_of_many_classes_with_long_names_is_drawn_whole() -> None:
         assert (edge == 255).all()  # nothing is cut off
 
 
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Each record that the console shows, as it is shown, in a terminal or in a file."""
+    from flows import logs
+
+    lines: list[str] = []
+
+    def keep(self: logging.Handler, record: logging.LogRecord) -> None:
+        if isinstance(self, logs.PlainConsoleHandler):
+            lines.append(self.format(record))
+
+    for handler in (logs.PrefectConsoleHandler, logging.StreamHandler):
+        monkeypatch.setattr(handler, "emit", keep)
+    return lines
+
+
 def test_the_log_of_a_failed_write_says_why(
-    in_flow: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    in_flow: Path,
+    shown: list[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from flows import logs, places
+    from flows import places
 
     put = places.Folder.put
 
@@ -707,10 +726,6 @@ def test_the_log_of_a_failed_write_says_why(
         put(self, key, content)
 
     monkeypatch.setattr(places.Folder, "put", no_space_left)
-    shown: list[str] = []
-    monkeypatch.setattr(
-        logs.PrefectConsoleHandler, "emit", lambda self, record: shown.append(self.format(record))
-    )
     caplog.set_level(logging.INFO)
     with pytest.raises(CannotWrite, match="cannot be written: No space left on device"):
         data_engineer()
@@ -719,15 +734,7 @@ def test_the_log_of_a_failed_write_says_why(
     assert "Traceback" not in "".join(shown)
 
 
-def test_the_log_of_bad_data_does_not_say_it_over_and_over(
-    in_flow: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from flows import logs
-
-    shown: list[str] = []
-    monkeypatch.setattr(
-        logs.PrefectConsoleHandler, "emit", lambda self, record: shown.append(self.format(record))
-    )
+def test_the_log_of_bad_data_does_not_say_it_over_and_over(in_flow: Path, shown: list[str]) -> None:
     with pytest.raises(BadData):
         data_engineer("data/raw/none.csv")
     assert not [line for line in shown if "exception during execution" in line]
