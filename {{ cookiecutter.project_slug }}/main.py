@@ -195,9 +195,14 @@ def load_what_tasks_import() -> None:
     skops, which imports all of scikit-learn, does so while the first tasks run.
     """
     for module in ("fastapi.encoders", "pandera.backends.pandas.builtin_checks"):
-        with suppress(ImportError):
-            import_module(module)
-    threading.Thread(target=import_module, args=("skops.io",), daemon=True).start()
+        import_if_there(module)
+    threading.Thread(target=import_if_there, args=("skops.io",), daemon=True).start()
+
+
+def import_if_there(module: str) -> None:
+    """Import a module; where it is missing, what needs it says so."""
+    with suppress(ImportError):
+        import_module(module)
 
 
 def check_settings() -> None:
