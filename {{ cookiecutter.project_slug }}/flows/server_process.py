@@ -248,11 +248,14 @@ def prepare_database(url: str) -> bool:
 
 
 def has_automations(url: str) -> bool:
-    """Tell whether a current SQLite database holds an automation, which waits for events."""
+    """Tell whether a SQLite database holds an automation, or cannot be asked whether it does."""
     from sqlalchemy import make_url
 
-    with closing(sqlite3.connect(make_url(url).database or "", timeout=60)) as database:
-        return database.execute("SELECT 1 FROM automation LIMIT 1").fetchone() is not None
+    try:
+        with closing(sqlite3.connect(make_url(url).database or "", timeout=60)) as database:
+            return database.execute("SELECT 1 FROM automation LIMIT 1").fetchone() is not None
+    except sqlite3.Error:  # the server says what is wrong
+        return True
 
 
 if __name__ == "__main__":

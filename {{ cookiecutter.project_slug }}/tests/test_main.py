@@ -672,6 +672,8 @@ def test_an_automation_is_found(tmp_path: Path) -> None:
             " actions_on_trigger, actions_on_resolve) VALUES ('a', '', 1, '{}', '[]', '[]', '[]')"
         )
     assert server_process.has_automations(url)
+    (tmp_path / "damaged.db").write_bytes(b"no database")
+    assert server_process.has_automations(url_of(tmp_path / "damaged.db"))
 
 
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + bytes(5000)])
