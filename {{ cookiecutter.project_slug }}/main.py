@@ -190,19 +190,20 @@ def quick_imports() -> Iterator[None]:
 
 
 def load_what_tasks_import() -> None:
-    """Import what Prefect, pandera and skops would import later.
+    """Import what Prefect and the tasks would import later.
 
-    skops, which imports all of scikit-learn, does so while the first tasks run.
+    What only the last tasks use is imported while the first ones wait for the server.
     """
-    for module in ("fastapi.encoders", "pandera.backends.pandas.builtin_checks"):
-        import_if_there(module)
-    threading.Thread(target=import_if_there, args=("skops.io",), daemon=True).start()
+    import_those_there("fastapi.encoders", "pandera.backends.pandas.builtin_checks")
+    late = ("skops.io", "matplotlib.backends.backend_agg")
+    threading.Thread(target=import_those_there, args=late, daemon=True).start()
 
 
-def import_if_there(module: str) -> None:
-    """Import a module; where it is missing, what needs it says so."""
-    with suppress(ImportError):
-        import_module(module)
+def import_those_there(*modules: str) -> None:
+    """Import modules; where one is missing, what needs it says so."""
+    for module in modules:
+        with suppress(ImportError):
+            import_module(module)
 
 
 def check_settings() -> None:

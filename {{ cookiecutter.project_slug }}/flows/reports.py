@@ -7,17 +7,28 @@ import json
 import re
 import warnings
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from sklearn.metrics import ConfusionMatrixDisplay, precision_recall_fscore_support
+from sklearn.metrics import (
+    ConfusionMatrixDisplay,
+    confusion_matrix,
+    precision_recall_fscore_support,
+)
 
+from flows.caching import BY_CONTENT
 from flows.places import place
+from flows.results import results_in
 from flows.runs import update_run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INTERIM = results_in("data/interim")
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -59,7 +70,7 @@ def write(truth: np.ndarray, predictions: np.ndarray, classes: list[str], run: s
     figures = precision_recall_fscore_support(truth, predictions, labels=numbers, zero_division=0)
     columns = ["precision", "recall", "F1", "support"]
     table = pd.DataFrame(dict(zip(columns, figures, strict=True)), index=classes)
-    png = _confusion_matrix(truth, predictions, classes)
+    png = draw_confusion_matrix(confusion_matrix(truth, predictions, labels=numbers), classes)
     picture = "data:image/png;base64," + base64.b64encode(png).decode()
     page = PAGE.substitute(
         run=html.escape(run),
@@ -106,11 +117,28 @@ def write_search(table: list[dict[str, Any]], searched: list[str], run: str) -> 
     create_table_artifact(ranked.to_dict(orient="records"), key="candidates", description=tried)
 
 
+@task(
+    result_storage=INTERIM,
+    result_serializer="png",
+    cache_policy=BY_CONTENT.configure(key_storage=INTERIM.records),
+)
+def draw_confusion_matrix(counts: np.ndarray, classes: list[str]) -> bytes:
+    """Return a PNG of `counts`, whole numbers of shape (true classes, predicted classes).
+
+    Its size grows with the number of classes, so that no label is cut off.
+    """
+    side = 3.5 + 0.5 * len(classes)
+    figure, axes = _figure(side + 1, side)
+    labels = [name.replace("$", r"\$") for name in classes]  # a price is no formula
+    display = ConfusionMatrixDisplay(counts, display_labels=labels)
+    display.plot(cmap="Blues", xticks_rotation=45, ax=axes)
+    axes.set(xlabel="Predicted class", ylabel="True class")
+    return _png(figure)
+
+
 def _search_picture(frame: pd.DataFrame, names: list[str]) -> bytes:
     """Return a PNG: accuracy by the first parameter, a colour for each choice of the others."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = _figure(8, 5)
     first, *others = names
     for choice, rows in frame.dropna(subset="accuracy").groupby(others):
         label = ", ".join(f"{name}={value}" for name, value in zip(others, choice, strict=True))
@@ -126,29 +154,18 @@ def _search_picture(frame: pd.DataFrame, names: list[str]) -> bytes:
     return _png(figure)
 
 
-def _confusion_matrix(truth: np.ndarray, predictions: np.ndarray, classes: list[str]) -> bytes:
-    """Return a PNG; `truth` and `predictions` are numbers of classes, each of shape (rows,).
+def _figure(width: float, height: float) -> tuple["Figure", "Axes"]:
+    """Return an empty figure of this size in inches, drawn without a screen, and its axes."""
+    # Not imported above: a run that finds its picture in the cache does not wait for it.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    Its size grows with the number of classes, so that no label is cut off.
-    """
-    side = 3.5 + 0.5 * len(classes)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    ConfusionMatrixDisplay.from_predictions(
-        truth,
-        predictions,
-        labels=range(len(classes)),
-        display_labels=[name.replace("$", r"\$") for name in classes],  # a price is no formula
-        cmap="Blues",
-        xticks_rotation=45,
-        ax=axes,
-    )
-    axes.set(xlabel="Predicted class", ylabel="True class")
-    return _png(figure)
+    return figure, figure.add_subplot()
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: "Figure") -> bytes:
     png = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is a box

@@ -1,6 +1,6 @@
-"""How outputs are written to disk: Parquet for tables, JSON for values, skops for models.
+"""How outputs are written to disk: Parquet for tables, JSON for values, skops for models, PNG.
 
-All three are Prefect serializers, for the `result_serializer` of a task. None of them pickles, so
+All are Prefect serializers, for the `result_serializer` of a task. None of them pickles, so
 nothing that is read back can run code, and each file opens with ordinary tools.
 """
 
@@ -20,6 +20,7 @@ from flows.models import refuse_swelling
 
 SET_COLUMN = "_set"  # says in a stored split to which set a row belongs: "train" or "test"
 LABELS_KEY = b"label_columns"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class ParquetSerializer(Serializer):
@@ -88,7 +89,25 @@ class SkopsSerializer(Serializer):
         return loads(blob)
 
 
-EXTENSIONS = {"parquet": ".parquet", "json-value": ".json", "skops": ".skops"}
+class PNGSerializer(Serializer):
+    """Keeps a picture as it is."""
+
+    type: Literal["png"] = "png"
+
+    def dumps(self, obj: bytes) -> bytes:
+        """Return the bytes of a PNG file; raise `TypeError` for anything else."""
+        if not isinstance(obj, bytes):
+            raise TypeError(f"{type(obj).__name__} is no picture")
+        return obj
+
+    def loads(self, blob: bytes) -> bytes:
+        """Return what `dumps` was given; raise `ValueError` for what is no PNG file."""
+        if not blob.startswith(PNG_SIGNATURE):
+            raise ValueError("no picture")
+        return blob
+
+
+EXTENSIONS = {"parquet": ".parquet", "json-value": ".json", "skops": ".skops", "png": ".png"}
 
 
 def _same_every_time(blob: bytes) -> bytes:

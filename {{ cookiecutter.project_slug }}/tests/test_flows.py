@@ -327,6 +327,19 @@ def test_row_08_a_damaged_file_in_the_cache_is_computed_again(
     assert facts(in_flow, run)["state"] == "Completed"
 
 
+def test_row_08_the_confusion_matrix_of_the_same_counts_is_drawn_once(
+    in_flow: Path, states: States
+) -> None:
+    pictures = []
+    for ratio, state in ((0.2, "Completed"), (0.2, "Cached"), (0.4, "Completed")):
+        run = main_flow.main_flow(test_data_ratio=ratio)
+        assert states()["draw_confusion_matrix"] == state
+        pictures.append((in_flow / "reports" / run / "confusion_matrix.png").read_bytes())
+    first, again, other = pictures
+    assert first == again != other
+    assert len(list((in_flow / "data" / "interim").glob("*.png"))) == 2
+
+
 def defined(source: str, name: str = "double") -> Any:
     """Return a function of a module in the project's folder, which needs not be there."""
     module = ModuleType("module_of_a_user")
@@ -675,6 +688,7 @@ def test_a_report_counts_classes_in_whatever_order_they_are(
 ) -> None:
     for name in ("create_table_artifact", "create_markdown_artifact", "update_run"):
         monkeypatch.setattr(reports, name, lambda *_, **__: None)
+    monkeypatch.setattr(reports, "draw_confusion_matrix", lambda *_: b"")
     truth, predictions = np.array(["b", "a", "c", "a"]), np.array(["b", "a", "a", "c"])
     reports.write(truth, predictions, ["c", "a", "b"], "run")
     metrics = json.loads((in_flow / "reports" / "run" / "metrics.json").read_text("utf-8"))
@@ -684,7 +698,7 @@ def test_a_report_counts_classes_in_whatever_order_they_are(
 
 def test_a_report_of_many_classes_with_long_names_is_drawn_whole() -> None:
     few, many = (
-        reports._confusion_matrix(np.arange(len(names)), np.arange(len(names)), names)
+        reports.draw_confusion_matrix.fn(np.eye(len(names), dtype=int), names)
         for names in (["a", r"$\x$"], [f"a rather long name of a class {i}" for i in range(12)])
     )
     small, large = (Image.open(io.BytesIO(png)) for png in (few, many))

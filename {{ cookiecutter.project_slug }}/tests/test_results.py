@@ -26,7 +26,12 @@ from flows.data_science import data_science, train_model
 from flows.main_flow import main_flow
 from flows.models import newest_model
 from flows.results import GCSResult, LocalResult, S3Result, results_in
-from flows.serializers import JSONValueSerializer, ParquetSerializer, SkopsSerializer
+from flows.serializers import (
+    JSONValueSerializer,
+    ParquetSerializer,
+    PNGSerializer,
+    SkopsSerializer,
+)
 
 FRAME = pd.DataFrame(
     {
@@ -73,6 +78,16 @@ def test_values_are_readable_json() -> None:
     assert JSONValueSerializer().dumps(["São"]).decode() == '[\n  "São"\n]\n'
     with pytest.raises(TypeError):
         JSONValueSerializer().dumps(object())
+
+
+def test_a_picture_comes_back_as_it_was_and_nothing_else_is_one() -> None:
+    png = b"\x89PNG\r\n\x1a\n..."
+    assert PNGSerializer().loads(PNGSerializer().dumps(png)) == png
+    for other in (ValueError("not drawn"), "text"):
+        with pytest.raises(TypeError, match="is no picture"):
+            PNGSerializer().dumps(other)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no picture"):
+        PNGSerializer().loads(pickle.dumps("text"))
 
 
 def a_model() -> Any:
