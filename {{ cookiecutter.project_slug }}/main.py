@@ -76,8 +76,9 @@ def run(
     if plain_prefect:
         server, function = PLAIN, load(flow)
     else:
-        server = use_server()  # it starts while Prefect and scikit-learn are imported
         with quick_imports():
+            # It starts while this process imports; Prefect is imported when its address is known.
+            server = use_server(meanwhile=lambda: import_those_there("pandas"))
             function = load(flow)
             load_what_tasks_import()
         check_outputs(ask=True)
@@ -295,5 +296,20 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def end_at_once(exit_codes: list[int]) -> None:
+    """End this process as soon as all is done and said.
+
+    Python would take each of its objects apart, for 0.1 s, while a thread may still import what
+    this run turned out not to need.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for code in exit_codes:
+        os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_codes: list[int] = []
+    atexit.register(end_at_once, exit_codes)  # the first to be registered, the last to be called
+    exit_codes.append(main(sys.argv[1:]))
+    sys.exit(exit_codes[0])

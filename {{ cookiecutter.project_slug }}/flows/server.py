@@ -15,7 +15,7 @@ import threading
 import time
 import tomllib
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -60,16 +60,17 @@ def prefect_home() -> Path:
     return Path(os.environ.get("PREFECT_HOME") or ROOT / ".prefect").expanduser().resolve()
 
 
-def use_server(*, dashboard: bool = False) -> Server:
+def use_server(*, dashboard: bool = False, meanwhile: Callable[[], None] = lambda: None) -> Server:
     """Return the server for this process, and point Prefect, once imported, at it.
 
     It is the user's own (PREFECT_API_URL or an active profile), else the one that `ui` or `serve`
-    runs for this project, else a new one. Call it before Prefect is imported.
+    runs for this project, else a new one. Call it before Prefect is imported. A new server takes a
+    tenth of a second to know its address: `meanwhile` is called in that time.
     """
     global ends_with_this_run
     if api_url := _chosen_by_user():
         return Server(api_url)
-    server = find() or start(dashboard=dashboard)
+    server = find() or start(dashboard=dashboard, meanwhile=meanwhile)
     ends_with_this_run = server.process is not None and not dashboard
     os.environ["PREFECT_API_URL"] = str(server.api_url)
     # Links in the log lead to the same pages as the dashboard's address, not to Prefect's older.
@@ -116,7 +117,7 @@ def find() -> Server | None:
     return Server(api_url, is_own=True)
 
 
-def start(*, dashboard: bool = False) -> Server:
+def start(*, dashboard: bool = False, meanwhile: Callable[[], None] = lambda: None) -> Server:
     """Start a server of this project that stops when this process ends.
 
     With `dashboard`, it serves Prefect's pages, and later runs find it; without, it serves this
@@ -137,6 +138,7 @@ def start(*, dashboard: bool = False) -> Server:
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
+    meanwhile()
     assert process.stdout is not None
     server = Server(process.stdout.readline().strip(), is_own=True, process=process)
     # Registered before Prefect is imported, so that it runs after Prefect has sent its last logs.
@@ -183,6 +185,9 @@ def settings_for(server: Server) -> Iterator[None]:
         # They tell a server elsewhere that a run is alive; each flow waits up to a second for the
         # thread that sends them.
         changes[settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None
+        # Asked once by each of a run's clients. Ours has this Prefect's version, and no such token.
+        changes[settings.PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED] = False
+        changes[settings.PREFECT_CLIENT_CSRF_SUPPORT_ENABLED] = False
     if server == PLAIN:
         changes[settings.PREFECT_API_URL] = None
     with settings.temporary_settings(changes):

@@ -31,7 +31,7 @@ import yaml
 from conftest import HOME, SERVER, Answer, facts, wait_until
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.flows import load_flow_from_entrypoint
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from flows import ROOT, UserError, deployments, doctor, models, server, server_process
 from flows.data_engineer import data_engineer
@@ -523,6 +523,26 @@ def test_something_else_at_the_recorded_address_is_ignored(
         stranger.server_close()
 
 
+@pytest.mark.usefixtures("record")
+def test_a_new_server_looks_for_its_address_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    def meanwhile() -> None:
+        seen.append("PREFECT_API_URL" in os.environ)
+
+    for name in ("PREFECT_UI_URL", "NO_PROXY"):
+        monkeypatch.setenv(name, "")  # else it would stay set
+    monkeypatch.setattr(server, "ends_with_this_run", False)
+    seen: list[bool] = []
+    found = server.use_server(meanwhile=meanwhile)
+    try:
+        assert seen == [False]  # what is called must not import Prefect, which reads the address
+        assert os.environ["PREFECT_API_URL"] == found.api_url
+        monkeypatch.setattr(server, "find", lambda: found)
+        server.use_server(meanwhile=meanwhile)
+        assert len(seen) == 1
+    finally:
+        server.stop(found)
+
+
 def test_a_server_that_ends_early_is_reported(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"], text=True) as process:
         process.wait()
@@ -804,13 +824,15 @@ def test_the_log_is_coloured_in_a_terminal_only(
     assert re.sub(r"\x1b\[[\d;]*m", "", written.getvalue()) == "ends in [b]Completed()\n"
 
 
-def test_only_a_server_of_this_project_goes_without_heartbeats() -> None:
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY as FREQUENCY
-
-    with server.settings_for(server.Server("http://127.0.0.1:9/api", is_own=True)):
-        assert FREQUENCY.value() is None
-    with server.settings_for(server.Server("https://lab.example/api")):
-        assert FREQUENCY.value() is not None
+@pytest.mark.parametrize("is_own", [True, False])
+def test_only_a_server_of_this_project_is_neither_told_nor_asked_what_is_known(
+    is_own: bool,
+) -> None:
+    with server.settings_for(server.Server("http://127.0.0.1:9/api", is_own)):
+        settings = get_current_settings()
+    assert (settings.flows.heartbeat_frequency is None) is is_own
+    assert settings.client.server_version_check_enabled is not is_own
+    assert settings.client.csrf_support_enabled is not is_own
 
 
 def test_a_server_process_says_so_where_prefect_has_changed(tmp_path: Path) -> None:
