@@ -5,11 +5,12 @@ import sys
 
 from flows import CONSOLE_HANDLER
 from flows.server import settings_for, use_server, wait_until_ready
+from main import quick_imports
 
 os.environ[CONSOLE_HANDLER] = "flows.logs.PlainConsoleHandler"
-server = use_server()
-
-from prefect import flow, task  # noqa: E402 - the server starts meanwhile, as in main.py
+with quick_imports():  # as in main.py, and the server starts meanwhile
+    server = use_server()
+    from prefect import flow, task
 
 
 @task
