@@ -20,15 +20,13 @@ from sklearn.metrics import (
 )
 
 from flows.caching import BY_CONTENT
+from flows.data_engineer import INTERIM
 from flows.places import place
-from flows.results import results_in
 from flows.runs import update_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-INTERIM = results_in("data/interim")
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
