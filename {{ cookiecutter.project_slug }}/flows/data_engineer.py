@@ -14,7 +14,7 @@ from flows.parameters import RawPath, RunName, Seed, TargetCol, TestDataRatio
 from flows.records import sha256
 from flows.results import results_in
 from flows.retention import remove_old_runs
-from flows.runs import checked_run, current_run, finish_run, update_run
+from flows.runs import begin_run, checked_run, current_run, finish_run, update_run
 
 PROCESSED = results_in("data/processed")
 INTERIM = results_in("data/interim")
@@ -106,6 +106,7 @@ def data_engineer(
     run: RunName = None,
 ) -> str:
     """Split the raw data into a training set and a test set; return the run's name."""
+    begin_run()
     data = load_data(raw_path)
     data = check_data(data, target_col, test_data_ratio)
     encoded = on_engine(encode_categorical_columns, data, target_col)

@@ -19,6 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
+from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
@@ -64,6 +65,18 @@ def current_run() -> str:
     if context and context.detached:  # a worker of a cluster: the flow's own process holds the run
         return _find(name, this.id)[0]
     return _claim(name, this.id, this.flow_name)
+
+
+def begin_run() -> None:
+    """Say in Prefect's feed of events which folder the flow run has that is going on.
+
+    A flow does so before a task that returns much. Prefect's client keeps what was going on when it
+    sent its first event: were that the task, then to the end with all that it returned (0.7 of 4 GB
+    where the raw data has 15,000,000 rows).
+    """
+    run = current_run()
+    if prefect.runtime.flow_run.id is not None:
+        emit_event("run.began", resource={"prefect.resource.id": f"run.{run}"})
 
 
 def checked_run() -> str:

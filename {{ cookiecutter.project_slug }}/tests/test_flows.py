@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -263,6 +265,55 @@ def test_row_05_a_parameter_is_overridden_from_python(in_flow: Path) -> None:
     split = pd.read_parquet(in_flow / "data" / "processed" / run / "split_data.parquet")
     assert (split["_set"] == "test").sum() == 45
     assert facts(in_flow, run)["flows"]["data-engineer"]["parameters"]["test_data_ratio"] == 0.3
+
+
+def test_the_raw_data_does_not_stay_in_memory_when_it_is_split(
+    in_flow: Path, prefect_server: Any
+) -> None:
+    """It was kept to the end by what Prefect's client started for the first event of a run."""
+    watching = in_flow / "watching.py"
+    watching.write_text(
+        """
+import gc
+import os
+import weakref
+
+from prefect import flow
+
+from flows import checks, server
+from flows.data_engineer import data_engineer
+
+tables = []
+
+
+def remembered(path, read=checks.read_csv):
+    table = read(path)
+    tables.append(weakref.ref(table))
+    return table
+
+
+@flow
+def prepared():
+    data_engineer()
+    gc.collect()
+    return [table() is None for table in tables]
+
+
+checks.read_csv = remembered
+with server.settings_for(server.Server(os.environ["PREFECT_API_URL"], is_own=True)):
+    print("given back:", prepared())
+""",
+        encoding="utf-8",
+    )
+    finished = subprocess.run(
+        [sys.executable, watching],
+        cwd=in_flow,
+        env={**os.environ, "PREFECT_API_URL": prefect_server.api_url},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (finished.stdout, finished.returncode) == ("given back: [True]\n", 0), finished.stderr
 
 
 # ---- row 8: caching
