@@ -18,6 +18,7 @@ MOST_PROBLEMS_SHOWN = 20
 MOST_COLUMNS = 10_000  # checked in about 10 s; with more, a run would take minutes
 MOST_CLASSES = 100  # of which a person can still read the confusion matrix
 LONGEST_LINE_BYTES = 2**24
+csv.field_size_limit(LONGEST_LINE_BYTES)
 DECIMAL_COMMA = r"[+-]?\d[\d.]*,[\d,]*\d(\.\d+)?"  # 0,5 and 1.000,5; also 1,000.5
 WRITE_POINTS = "has numbers such as 0,5 or 1.000,5: write 0.5 and 1000.5"
 FIRST_LINE = 2  # line of a CSV file in which the row with index 0 stands, after the header
@@ -50,41 +51,56 @@ def read_csv(path: Path) -> pd.DataFrame:
         with path.open(encoding="utf-8-sig", newline="") as file:
             separator = max(",;\t", key=file.readline().count)
             file.seek(0)
-            header = next(csv.reader(file, delimiter=separator), [])
-        if len(header) > MOST_COLUMNS:
-            problem = f"it has {len(header):,} columns, more than {MOST_COLUMNS:,}"
-            raise BadData(str(path), [problem])
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-            warnings.simplefilter("error", pd.errors.DtypeWarning)
-            try:
-                data = _table(path, separator)
-            except pd.errors.DtypeWarning:
-                # A column of numbers up to some line, and of text below it, is one of text: 007
-                # stays 007. Reading the file as a whole takes more time and memory.
-                data = _table(path, separator, low_memory=False)
+            rows = csv.reader(file, delimiter=separator)
+            header, first_row = next(rows, []), next(rows, [])
+        if problems := _problems_of(header):
+            raise BadData(str(path), problems)
+        data = _table(path, separator, header, first_row)
     except FileNotFoundError:
         raise BadData(str(path), ["there is no such file: check raw_path"]) from None
     except UnicodeDecodeError:
         raise BadData(str(path), ["it is not UTF-8 text: save it as “CSV UTF-8”"]) from None
-    except pd.errors.ParserWarning:
-        raise BadData(str(path), ["its rows have more values than its header has names"]) from None
-    except (OSError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (OSError, csv.Error, pd.errors.ParserError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise BadData(str(path), [f"it is not a CSV table: {reason}"]) from None
-
-    problems = [f"column {name!r} stands twice" for name in _repeated(header)]
-    problems += [f"column {i} has no name" for i, name in enumerate(header, 1) if not name.strip()]
-    if not header:
-        problems = ["its first line is empty: it must hold the names of the columns"]
-    if problems:
-        raise BadData(str(path), problems)
     # Whole numbers that are too large for pandas are Python's, which nothing else can take.
     data = data.astype(dict.fromkeys(data.columns[data.dtypes == "object"], "str"))
     return data.dropna(how="all")
 
 
-def _table(path: Path, separator: str, low_memory: bool = True) -> pd.DataFrame:
+def _problems_of(header: list[str]) -> list[str]:
+    if not header:
+        return ["its first line is empty: it must hold the names of the columns"]
+    if len(header) > MOST_COLUMNS:
+        return [f"it has {len(header):,} columns, more than {MOST_COLUMNS:,}"]
+    problems = [f"column {name!r} stands twice" for name in _repeated(header)]
+    return problems + [
+        f"column {i} has no name" for i, name in enumerate(header, 1) if not name.strip()
+    ]
+
+
+def _table(path: Path, separator: str, header: list[str], first_row: list[str]) -> pd.DataFrame:
+    """Return the rows below the header.
+
+    pandas would only warn of values that it leaves out, or reads in two ways. Warnings will not do:
+    any other thread may switch them off meanwhile, and imports do.
+    """
+    # No text file has such names. A row that is longer than the first, pandas refuses by itself.
+    nameless = ["\0" * i for i in range(1, 1 + len(first_row) - len(header))]
+    columns = [*header, *nameless]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.DtypeWarning)
+        data = _read(path, separator, columns)
+    if (data.dtypes == "object").any():
+        # A column of numbers up to some line, and of text below it, is one of text: 007 stays 007.
+        # Reading the file as a whole takes more time and memory.
+        data = _read(path, separator, columns, low_memory=False)
+    if nameless and data[nameless].notna().any(axis=None):
+        raise BadData(str(path), ["its rows have more values than its header has names"])
+    return data.drop(columns=nameless) if nameless else data
+
+
+def _read(path: Path, separator: str, columns: list[str], low_memory: bool = True) -> pd.DataFrame:
     return pd.read_csv(
         path,
         sep=separator,
@@ -92,6 +108,8 @@ def _table(path: Path, separator: str, low_memory: bool = True) -> pd.DataFrame:
         encoding="utf-8-sig",
         skip_blank_lines=False,
         low_memory=low_memory,
+        header=0,
+        names=columns,
         index_col=False,
     )
 

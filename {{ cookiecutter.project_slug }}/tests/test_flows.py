@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,7 +116,7 @@ def table(rows: list[str], header: str = "size,weight,kind") -> bytes:
 GOOD_ROWS = [f"{i},{i % 7},{'xy'[i % 2]}" for i in range(20)]
 BAD_DATA = {
     "no file": (None, "there is no such file"),
-    "empty file": (b"", "it is not a CSV table: No columns"),
+    "empty file": (b"", "its first line is empty"),
     "empty first line": (b"\n" + table(GOOD_ROWS), "its first line is empty"),
     "no rows": (table([]), "it has no rows"),
     "no target column": (table(GOOD_ROWS, "size,weight,Kind"), "no column 'kind'; there are size"),
@@ -162,6 +163,11 @@ BAD_DATA = {
     ),
     "a long row": (table([*GOOD_ROWS, "1,2,x,4"]), "Expected 3 fields in line 22, saw 4"),
     "only long rows": (table([f"{row},9" for row in GOOD_ROWS]), "more values than its header"),
+    "much longer rows": (table([f"{row},,9" for row in GOOD_ROWS]), "more values than its header"),
+    "a value after many separators": (
+        table([f"{row}," for row in GOOD_ROWS] + ["1,2,x,4"]),
+        "more values than its header",
+    ),
     "an open quote": (b'size,kind\n"1,x\n', "it is not a CSV table"),
     "too few rows": (table(GOOD_ROWS[:4]), "test_data_ratio=0.2 leaves a class without a row"),
 }
@@ -182,6 +188,33 @@ def test_bad_data_is_refused_with_its_place(kind: str, tmp_path: Path) -> None:
 MANY_ROWS = 300_000  # pandas reads them in several pieces
 
 
+@pytest.fixture
+def warnings_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has another thread switch all warnings off while pandas reads, as an import may."""
+
+    def read_meanwhile(*arguments: Any, read: Any = pd.read_csv, **options: Any) -> pd.DataFrame:
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore")
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(pd, "read_csv", read_meanwhile)
+
+
+@pytest.mark.usefixtures("warnings_off")
+@pytest.mark.parametrize("kind", ["only long rows", "a value after many separators"])
+def test_long_rows_are_refused_whatever_other_threads_do(kind: str, tmp_path: Path) -> None:
+    test_bad_data_is_refused_with_its_place(kind, tmp_path)
+
+
+def test_a_separator_at_the_end_of_each_line_is_no_value(tmp_path: Path) -> None:
+    path = tmp_path / "raw.csv"
+    path.write_bytes(table([f"{row}," for row in GOOD_ROWS]))
+    data = checks.read_csv(path)
+    path.write_bytes(table(GOOD_ROWS))
+    pd.testing.assert_frame_equal(data, checks.read_csv(path))
+
+
+@pytest.mark.usefixtures("warnings_off")
 def test_a_column_with_text_only_far_below_is_one_of_text(tmp_path: Path) -> None:
     path = tmp_path / "raw.csv"
     path.write_bytes(table(["007,1,x"] * MANY_ROWS + ["12a,1,y"] * 2))

@@ -268,7 +268,7 @@ BAD_ROWS = {
     "5.1 3.5 1.4 big": "petal_width must be a number",
     "": "The model needs 4 values",
     "--csv none.csv": "there is no such file",
-    "--csv empty.csv": "it is not a CSV table",
+    "--csv empty.csv": "its first line is empty",
     "--csv other.csv": "other.csv has no column sepal_width, petal_length, petal_width",
     "--csv text.csv": "petal_length must be a number",
 }
