@@ -20,6 +20,7 @@ from conftest import Answer, facts, outputs, wait_until
 from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, LogFilter
+from prefect.events.filters import EventFilter, EventResourceFilter
 from sklearn.datasets import load_breast_cancer, load_wine
 
 from flows import ROOT, CannotWrite, UserError, caching, checks, main_flow, reports, runs
@@ -298,6 +299,14 @@ def test_row_05_a_parameter_is_overridden_from_python(in_flow: Path) -> None:
     split = pd.read_parquet(in_flow / "data" / "processed" / run / "split_data.parquet")
     assert (split["_set"] == "test").sum() == 45
     assert facts(in_flow, run)["flows"]["data-engineer"]["parameters"]["test_data_ratio"] == 0.3
+
+
+def test_the_feed_of_events_names_the_folder_of_a_run(in_flow: Path) -> None:
+    run = data_engineer()
+    of_run = EventFilter(resource=EventResourceFilter(id=[f"run.{run}"]))
+    with get_client(sync_client=True) as client:
+        events = wait_until(lambda: client.read_events(of_run, limit=50).events)
+    assert [event.event for event in events] == ["run.began"]
 
 
 def test_the_raw_data_does_not_stay_in_memory_when_it_is_split(
