@@ -18,7 +18,7 @@ MOST_PROBLEMS_SHOWN = 20
 MOST_COLUMNS = 10_000  # checked in about 10 s; with more, a run would take minutes
 MOST_CLASSES = 100  # of which a person can still read the confusion matrix
 LONGEST_LINE_BYTES = 2**24
-csv.field_size_limit(LONGEST_LINE_BYTES)
+csv.field_size_limit(LONGEST_LINE_BYTES)  # by default 2**17, which a text may well have
 DECIMAL_COMMA = r"[+-]?\d[\d.]*,[\d,]*\d(\.\d+)?"  # 0,5 and 1.000,5; also 1,000.5
 WRITE_POINTS = "has numbers such as 0,5 or 1.000,5: write 0.5 and 1000.5"
 FIRST_LINE = 2  # line of a CSV file in which the row with index 0 stands, after the header
@@ -83,7 +83,7 @@ def _table(path: Path, separator: str, header: list[str], first_row: list[str]) 
     """Return the rows below the header.
 
     pandas would only warn of values that it leaves out, or reads in two ways. Warnings will not do:
-    any other thread may switch them off meanwhile, and imports do.
+    any other thread may switch them off meanwhile.
     """
     # No text file has such names. A row that is longer than the first, pandas refuses by itself.
     nameless = ["\0" * i for i in range(1, 1 + len(first_row) - len(header))]
