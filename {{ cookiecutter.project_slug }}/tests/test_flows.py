@@ -215,6 +215,12 @@ def test_a_separator_at_the_end_of_each_line_is_no_value(tmp_path: Path) -> None
     pd.testing.assert_frame_equal(data, checks.read_csv(path))
 
 
+def test_a_text_in_the_raw_data_may_be_long(tmp_path: Path) -> None:
+    path = tmp_path / "raw.csv"
+    path.write_bytes(table(["é" * 2**18 + ",1,x", *GOOD_ROWS]))
+    assert len(checks.read_csv(path)["size"][0]) == 2**18
+
+
 @pytest.mark.usefixtures("warnings_off")
 def test_a_column_with_text_only_far_below_is_one_of_text(tmp_path: Path) -> None:
     path = tmp_path / "raw.csv"
