@@ -11,11 +11,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
-
 from flows import CONSOLE_HANDLER, ROOT, UserError, keep_runs, without_password
 from flows.engines import check_engine
 from flows.places import check_outputs
+
+try:
+    from cyclopts import App, CycloptsError, Parameter
+except ModuleNotFoundError:
+    python = Path(".venv", "Scripts" if os.name == "nt" else "bin", "python")
+    sys.exit(
+        f"Error: this Python ({sys.executable}) does not have the project's packages.\n"
+        f"Use `uv run main.py`; or `{python} main.py`, when they are installed as README.md says."
+    )
 
 if TYPE_CHECKING:
     from prefect import Flow

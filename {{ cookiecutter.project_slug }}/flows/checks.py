@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,7 @@ MOST_CLASSES = 100  # of which a person can still read the confusion matrix
 LONGEST_LINE_BYTES = 2**24
 csv.field_size_limit(LONGEST_LINE_BYTES)  # by default 2**17, which a text may well have
 DECIMAL_COMMA = r"[+-]?\d[\d.]*,[\d,]*\d(\.\d+)?"  # 0,5 and 1.000,5; also 1,000.5
+LONG_ROW = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")  # as pandas says it
 WRITE_POINTS = "has numbers such as 0,5 or 1.000,5: write 0.5 and 1000.5"
 FIRST_LINE = 2  # line of a CSV file in which the row with index 0 stands, after the header
 
@@ -62,7 +64,11 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise BadData(str(path), ["it is not UTF-8 text: save it as “CSV UTF-8”"]) from None
     except (OSError, csv.Error, pd.errors.ParserError) as error:
         reason = str(error).strip().splitlines()[-1]
-        raise BadData(str(path), [f"it is not a CSV table: {reason}"]) from None
+        if found := LONG_ROW.search(reason):
+            problem = "line {1} has {2} values instead of {0}".format(*found.groups())
+        else:
+            problem = f"it is not a CSV table: {reason}"
+        raise BadData(str(path), [problem]) from None
     # Whole numbers that are too large for pandas are Python's, which nothing else can take.
     data = data.astype(dict.fromkeys(data.columns[data.dtypes == "object"], "str"))
     return data.dropna(how="all")
@@ -95,9 +101,12 @@ def _table(path: Path, separator: str, header: list[str], first_row: list[str]) 
         # A column of numbers up to some line, and of text below it, is one of text: 007 stays 007.
         # Reading the file as a whole takes more time and memory.
         data = _read(path, separator, columns, low_memory=False)
-    if nameless and data[nameless].notna().any(axis=None):
-        raise BadData(str(path), ["its rows have more values than its header has names"])
-    return data.drop(columns=nameless) if nameless else data
+    if nameless:
+        if len(too_long := data.index[data[nameless].notna().any(axis=1)]):
+            problem = f"line {too_long[0] + FIRST_LINE} has more values than the header has names"
+            raise BadData(str(path), [problem])
+        data = data.drop(columns=nameless)
+    return data
 
 
 def _read(path: Path, separator: str, columns: list[str], low_memory: bool = True) -> pd.DataFrame:

@@ -18,7 +18,14 @@ from flows.engines import on_engine, task_runner
 from flows.parameters import Checkpoint, InverseRegularization, MaxIter, RunName
 from flows.results import results_in
 from flows.retention import remove_old_runs
-from flows.runs import CHECKPOINT_NAME, checked_run, current_run, finish_run, update_run
+from flows.runs import (
+    CHECKPOINT_NAME,
+    begin_run,
+    checked_run,
+    current_run,
+    finish_run,
+    update_run,
+)
 
 MODELS = results_in("models")
 
@@ -124,6 +131,7 @@ def data_science(
     run: RunName = None,
 ) -> str:
     """Train a model on the split of a run and evaluate it; return this run's name."""
+    begin_run()
     split = read_split(checkpoint)
     model = on_engine(train_model, split["train_x"], split["train_y"], C, max_iter)
     predictions = on_engine(predict, model, split["test_x"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from flows import UserError
+from flows import UserError, shown
 from flows.history import facts_of, has_kept, newest_first
 from flows.places import Place, place
 
@@ -133,7 +133,9 @@ def _as_numbers(values: pd.Series) -> pd.Series:
     try:
         numbers = pd.to_numeric(values).astype("float64")
     except (ValueError, OverflowError) as error:
-        raise UserError(f"{values.name} must be a number: {error}.") from None
+        no_number = values[values.notna() & pd.to_numeric(values, errors="coerce").isna()]
+        reason = f", not {shown(repr(no_number.iloc[0]))}" if len(no_number) else f": {error}"
+        raise UserError(f"{values.name} must be a number{reason}.") from None
     if (numbers.abs() > LARGEST_NUMBER).any():
         raise UserError(f"{values.name} must not be infinite, nor beyond {LARGEST_NUMBER:.0e}.")
     return numbers

@@ -83,10 +83,10 @@ class _ResultStorage(WritableFileSystem):
                 f"There is no {location!r} in {self.where('')}: results are not kept, because "
                 "results.persist_by_default (PREFECT_RESULTS_PERSIST_BY_DEFAULT) is false."
             )
-        raise UserError(
-            f"There is no {location!r} in {self.where('')}: "
-            "run `python main.py run data-engineer` first."
-        )
+        advice = "check its name"
+        if run == LATEST:
+            advice = "run `python main.py run data-engineer` first"
+        raise UserError(f"There is no {location!r} in {self.where('')}: {advice}.")
 
     def read_path(self, path: str, **options: Any) -> bytes:  # type: ignore[override]
         """Return the bytes of a result; `path` is a key of `flows.caching`."""

@@ -76,7 +76,7 @@ def begin_run() -> None:
     """
     run = current_run()
     if prefect.runtime.flow_run.id is not None:
-        emit_event("run.began", resource={"prefect.resource.id": f"run.{run}"})
+        emit_event("flow.began", resource={"prefect.resource.id": f"run.{run}"})
 
 
 def checked_run() -> str:
@@ -249,8 +249,9 @@ def _create(run: str, flow_run_id: str, flow_name: str) -> bool:
 
 
 def _join(run: str) -> str:
-    state = facts_of(run).get("state", "Running")
-    if state != "Running":
+    if not (facts := facts_of(run)):
+        raise UserError(f"There is no run {run!r}: leave `run` empty for a new one.")
+    if (state := facts.get("state")) != "Running":
         raise UserError(f"The run {run!r} is over ({state}): leave `run` empty for a new one.")
     return run
 

@@ -28,7 +28,7 @@ from flows.engines import on_engine, task_runner
 from flows.parameters import Candidates, Checkpoint, Folds, MaxIter, RunName, SearchSeed
 from flows.records import record_key
 from flows.retention import remove_old_runs
-from flows.runs import checked_run, current_run, finish_run
+from flows.runs import begin_run, checked_run, current_run, finish_run
 
 # What is tried: parameters of the pipeline in `untrained_model`, by their names in scikit-learn.
 SEARCHED = {
@@ -159,6 +159,7 @@ def tune(
 
     The test set has no part in the choice.
     """
+    begin_run()
     found = find_split(checkpoint, folds)
     split = read_split(found["run"])
     table = search(draw_candidates(candidates, seed), found, folds, seed, max_iter)

@@ -162,12 +162,18 @@ BAD_DATA = {
         table(GOOD_ROWS, "a,b,\x1b[31m"),
         "there are a, b, \ufffd[31m",
     ),
-    "a long row": (table([*GOOD_ROWS, "1,2,x,4"]), "Expected 3 fields in line 22, saw 4"),
-    "only long rows": (table([f"{row},9" for row in GOOD_ROWS]), "more values than its header"),
-    "much longer rows": (table([f"{row},,9" for row in GOOD_ROWS]), "more values than its header"),
+    "a long row": (table([*GOOD_ROWS, "1,2,x,4"]), "line 22 has 4 values instead of 3"),
+    "only long rows": (
+        table([f"{row},9" for row in GOOD_ROWS]),
+        "line 2 has more values than the header has names",
+    ),
+    "much longer rows": (
+        table([f"{row},,9" for row in GOOD_ROWS]),
+        "line 2 has more values than the header has names",
+    ),
     "a value after many separators": (
         table([f"{row}," for row in GOOD_ROWS] + ["1,2,x,4"]),
-        "more values than its header",
+        "line 22 has more values than the header has names",
     ),
     "an open quote": (b'size,kind\n"1,x\n', "it is not a CSV table"),
     "too few rows": (table(GOOD_ROWS[:4]), "test_data_ratio=0.2 leaves a class without a row"),
@@ -312,7 +318,7 @@ def test_the_feed_of_events_names_the_folder_of_a_run(in_flow: Path) -> None:
     of_run = EventFilter(resource=EventResourceFilter(id=[f"run.{run}"]))
     with get_client(sync_client=True) as client:
         events = wait_until(lambda: client.read_events(of_run, limit=50).events)
-    assert [event.event for event in events] == ["run.began"]
+    assert [event.event for event in events] == ["flow.began"]
 
 
 def test_the_raw_data_does_not_stay_in_memory_when_it_is_split(
@@ -611,6 +617,14 @@ def test_a_run_that_is_over_is_not_written_into_again(in_flow: Path) -> None:
     run = data_engineer()
     with pytest.raises(UserError, match=rf"The run '{run}' is over \(Completed\)"):
         data_science(run=run)
+
+
+def test_a_run_that_does_not_exist_is_not_joined(in_flow: Path) -> None:
+    data_engineer()
+    before = outputs(in_flow)
+    with pytest.raises(UserError, match="There is no run 'another'"):
+        data_science(run="another")
+    assert outputs(in_flow) == before
 
 
 def test_row_12_main_flow_trains_on_exactly_what_data_engineer_made(

@@ -265,13 +265,26 @@ def test_predict_adds_class_and_probability_to_the_rows_of_a_csv_file(
 
 BAD_ROWS = {
     "5.1 3.5": "The model needs 4 values: sepal_length, sepal_width, petal_length, petal_width",
-    "5.1 3.5 1.4 big": "petal_width must be a number",
+    "5.1 3.5 1.4 0,2": "petal_width must be a number, not '0,2'.",
     "": "The model needs 4 values",
     "--csv none.csv": "there is no such file",
     "--csv empty.csv": "its first line is empty",
     "--csv other.csv": "other.csv has no column sepal_width, petal_length, petal_width",
-    "--csv text.csv": "petal_length must be a number",
+    "--csv text.csv": "petal_length must be a number, not 'big'.",
 }
+
+
+def test_a_python_without_the_packages_is_told(project: Path) -> None:
+    started = subprocess.run(
+        [sys.executable, "-S", project / "main.py"],  # -S: without what is installed
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (started.returncode, started.stdout) == (1, "")
+    assert "does not have the project's packages" in started.stderr
+    assert "uv run main.py" in started.stderr
+    assert "Traceback" not in started.stderr
 
 
 @pytest.mark.parametrize("arguments", BAD_ROWS)

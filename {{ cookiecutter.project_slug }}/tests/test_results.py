@@ -236,7 +236,7 @@ def test_row_11_what_is_missing_or_damaged_is_refused_by_name(project: Path) -> 
         processed.read(location="latest/split_data")
     run = data_engineer()
     for missing in (f"{run}/no_such_task", "no-such-run/split_data", "split_data"):
-        with pytest.raises(UserError, match=f"There is no '{missing}'"):
+        with pytest.raises(UserError, match=f"There is no '{missing}' .*: check its name"):
             processed.read(location=missing)
 
     file = project / "data" / "processed" / run / "split_data.parquet"
