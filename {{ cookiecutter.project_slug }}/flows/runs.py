@@ -251,7 +251,7 @@ def _create(run: str, flow_run_id: str, flow_name: str) -> bool:
 def _join(run: str) -> str:
     if not (facts := facts_of(run)):
         raise UserError(f"There is no run {run!r}: leave `run` empty for a new one.")
-    if (state := facts.get("state")) != "Running":
+    if (state := facts.get("state", "Running")) != "Running":
         raise UserError(f"The run {run!r} is over ({state}): leave `run` empty for a new one.")
     return run
 
