@@ -18,7 +18,7 @@ from flows.parameters import (
     TestDataRatio,
 )
 from flows.retention import remove_old_runs
-from flows.runs import current_run, finish_run
+from flows.runs import current_run, finish_run, wait_for_end
 
 
 @flow(
@@ -45,18 +45,19 @@ def main_flow(
 
     run_and_wait(
         "data-engineer/iris",
+        run,
         raw_path=raw_path,
         target_col=target_col,
         test_data_ratio=test_data_ratio,
         seed=seed,
-        run=run,
     )
-    run_and_wait("data-science/iris", checkpoint=run, C=C, max_iter=max_iter, run=run)
+    run_and_wait("data-science/iris", run, checkpoint=run, C=C, max_iter=max_iter)
     return run
 
 
-def run_and_wait(deployment: str, **parameters: Any) -> None:
-    """Run a deployment to its end, as part of this flow run; raise `UserError` if it fails."""
-    flow_run: Any = run_deployment(deployment, parameters=parameters)
+def run_and_wait(deployment: str, run: str, **parameters: Any) -> None:
+    """Run a deployment to its end, as part of this run; raise `UserError` if it fails."""
+    flow_run: Any = run_deployment(deployment, parameters={**parameters, "run": run})
+    wait_for_end(run, flow_run.id)
     if not flow_run.state.is_completed():
         raise UserError(f"{deployment} did not succeed: {flow_run.state.message}")

@@ -10,6 +10,7 @@ from importlib import metadata
 from inspect import signature
 from itertools import count
 from pathlib import PurePosixPath
+from time import sleep
 from typing import Any
 from uuid import UUID
 
@@ -131,6 +132,18 @@ def _note_end(run: str, flow: Flow[Any, Any], flow_run: FlowRun, state: State[An
         raise
     if whole_run and not state.is_completed():
         _forget_if_empty(run)
+
+
+def wait_for_end(run: str, flow_run_id: UUID) -> None:
+    """Return when `run.json` says how a flow run ended that is part of a run, in another process.
+
+    Prefect shows the end a moment before that process writes it, and of two that write at once one
+    would be lost. After ten seconds nothing more is expected: a process that was killed is silent.
+    """
+    for _ in range(100):
+        if any(one["id"] == str(flow_run_id) for one in facts_of(run).get("flows", {}).values()):
+            return
+        sleep(0.1)
 
 
 def mark_killed_runs() -> list[str]:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ from flows.data_engineer import (
     split_data,
 )
 from flows.data_science import data_science, predict, report_accuracy, train_model
+from flows.runs import update_run
 
 States = Callable[[], dict[str, str]]
 Command = Callable[..., Answer]
@@ -725,30 +727,50 @@ def test_a_failed_run_is_exit_code_1_and_only_debug_shows_where(
 
 
 @pytest.mark.parametrize("succeeds", [True, False])
+@pytest.mark.parametrize("says_how_it_ended", [True, False])
 def test_row_12_deployed_flows_follow_each_other_in_the_same_run(
-    succeeds: bool, in_flow: Path, monkeypatch: pytest.MonkeyPatch
+    succeeds: bool, says_how_it_ended: bool, in_flow: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[tuple[str, dict[str, Any]]] = []
+    waited: list[float] = []
 
     class Deployed:
+        id = UUID(int=0)
+
         class state:  # noqa: N801 - as Prefect calls it
             message = "out of memory"
             is_completed = staticmethod(lambda: succeeds)
 
     def run_deployment(name: str, parameters: dict[str, Any]) -> Deployed:
         started.append((name, parameters))
+        Deployed.id = UUID(int=len(started))
         return Deployed()
 
+    def meanwhile(seconds: float) -> None:
+        waited.append(seconds)
+        # Prefect shows how a flow run has ended before its own process writes it into run.json.
+        if says_how_it_ended:
+            name, parameters = started[-1]
+            ended = {"id": str(Deployed.id), "state": "of the other process"}
+            update_run(parameters["run"], flows={name.removesuffix("/iris"): ended})
+
     monkeypatch.setattr(main_flow, "run_deployment", run_deployment)
+    monkeypatch.setattr(runs, "sleep", meanwhile)
     if not succeeds:
         with pytest.raises(UserError, match="data-engineer/iris did not succeed: out of memory"):
             main_flow.main_flow(deployed=True)
         assert [name for name, _ in started] == ["data-engineer/iris"]
+        assert waited
+        assert not list((in_flow / "data" / "processed").iterdir())  # nothing was made in this run
         return
     run = main_flow.main_flow(test_data_ratio=0.3, C=2, deployed=True)
     assert [name for name, _ in started] == ["data-engineer/iris", "data-science/iris"]
     assert started[0][1]["test_data_ratio"] == 0.3
     assert started[1][1] == {"checkpoint": run, "C": 2, "max_iter": 200, "run": run}
+    known = facts(in_flow, run)
+    assert known["state"] == "Completed"
+    others = ["data-engineer", "data-science"] if says_how_it_ended else []
+    assert list(known["flows"]) == [*others, "main-flow"]
 
 
 # ---- other data
