@@ -79,7 +79,7 @@ def run(
     last_words: list[str] = []
     # Python calls last what was registered first: when this is read, Prefect has sent its logs,
     # and the server has written them down.
-    atexit.register(lambda: print(*last_words, sep="\n", end="", flush=True))
+    atexit.register(say_last, last_words)
     if plain_prefect:
         server, function = PLAIN, load(flow)
     else:
@@ -286,8 +286,12 @@ def main(arguments: list[str]) -> int:
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+        sys.stdout.flush()
     except CycloptsError:
         return 2
+    except BrokenPipeError:
+        say_nothing_more()
+        return 1
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -301,6 +305,22 @@ def main(arguments: list[str]) -> int:
         print("The run failed; --debug shows where.", file=sys.stderr)
         return 1
     return 0
+
+
+def say_last(words: list[str]) -> None:
+    """Print the last lines of a run, if there is somebody who reads them."""
+    try:
+        print(*words, sep="\n", end="", flush=True)
+    except BrokenPipeError:
+        say_nothing_more()
+
+
+def say_nothing_more() -> None:
+    """Give up stdout, since what read it (such as `head`) has read enough.
+
+    Python would else complain at its end of what is still to be written.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def end_at_once(exit_codes: list[int]) -> None:

@@ -287,6 +287,45 @@ def test_a_python_without_the_packages_is_told(project: Path) -> None:
     assert "Traceback" not in started.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows tells nobody that a pipe has lost its reader")
+@pytest.mark.parametrize("arguments", ["--help", "predict 5.1 3.5 1.4 0.2", "predict --csv 9.csv"])
+def test_whoever_reads_the_output_may_stop_as_head_does(arguments: str, trained: Path) -> None:
+    columns = "sepal_length,sepal_width,petal_length,petal_width"
+    rows = "5.1,3.5,1.4,0.2\n" * 9000  # more than Python keeps before it writes
+    (trained / "9.csv").write_text(f"{columns}\n{rows}", "utf-8")
+    assert without_reader(sys.executable, "main.py", *arguments.split(), cwd=trained) == (1, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows tells nobody that a pipe has lost its reader")
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_whose_last_lines_nobody_reads_has_succeeded(project: Path) -> None:
+    code, err = without_reader(sys.executable, "main.py", "run", "data-engineer", cwd=project)
+    assert code == 0, err
+    assert "Traceback" not in err
+    (run,) = [path.name for path in (project / "data" / "processed").iterdir()]
+    assert facts(project, run)["state"] == "Completed"
+
+
+def without_reader(*command: str, cwd: Path) -> tuple[int, str]:
+    """Return exit code and stderr of a command whose output nobody reads any more."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}  # what is short is written at the end
+    reads, writes = os.pipe()
+    os.close(reads)
+    try:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=environment,
+            stdout=writes,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            check=False,
+        )
+    finally:
+        os.close(writes)
+    return done.returncode, done.stderr
+
+
 @pytest.mark.parametrize("arguments", BAD_ROWS)
 def test_predict_refuses_what_the_model_cannot_use(
     arguments: str, trained: Path, command: Command
