@@ -148,7 +148,7 @@ def checked(data: pd.DataFrame, target_col: str, test_data_ratio: float) -> pd.D
     that leaves a class without a row for training or for testing.
     """
     if target_col not in data.columns:
-        known = shown(", ".join(map(str, data.columns)))
+        known = shown(", ".join(repr(str(name)) for name in data.columns))
         raise BadData("The raw data", [f"there is no column {target_col!r}; there are {known}"])
     if data.empty:
         raise BadData("The raw data", ["it has no rows"])

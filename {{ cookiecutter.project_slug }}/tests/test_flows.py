@@ -122,7 +122,14 @@ BAD_DATA = {
     "empty file": (b"", "its first line is empty"),
     "empty first line": (b"\n" + table(GOOD_ROWS), "its first line is empty"),
     "no rows": (table([]), "it has no rows"),
-    "no target column": (table(GOOD_ROWS, "size,weight,Kind"), "no column 'kind'; there are size"),
+    "no target column": (
+        table(GOOD_ROWS, "size,weight,Kind"),
+        "no column 'kind'; there are 'size'",
+    ),
+    "spaces after commas": (
+        table(GOOD_ROWS, "size, weight, kind"),
+        "no column 'kind'; there are 'size', ' weight', ' kind'",
+    ),
     "no features": (table([*"xyxy"], "kind"), "it has no column beside 'kind'"),
     "one class": (table(["1,2,x"] * 9), "column 'kind' has fewer than two classes"),
     "a class with one row": (
@@ -162,7 +169,7 @@ BAD_DATA = {
     "a huge number": (table([*GOOD_ROWS, "1e200,2,x"]), "1e+200 is infinite, or beyond 1e+150"),
     "letters that steer a terminal": (
         table(GOOD_ROWS, "a,b,\x1b[31m"),
-        "there are a, b, \ufffd[31m",
+        r"there are 'a', 'b', '\x1b[31m'",
     ),
     "a long row": (table([*GOOD_ROWS, "1,2,x,4"]), "line 22 has 4 values instead of 3"),
     "only long rows": (

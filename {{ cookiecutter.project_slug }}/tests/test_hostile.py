@@ -246,7 +246,7 @@ def test_a_raw_path_outside_of_the_project_is_read_and_never_written(
     before = sorted(project.rglob("*")), outside.read_bytes(), outside.stat().st_mtime_ns
     answer = command("run", "data-engineer", "--param", "raw_path=../outside.csv")
     assert answer.exit_code == 2
-    assert "there is no column 'species'; there are root:x:0:0:root" in answer.err
+    assert "there is no column 'species'; there are 'root:x:0:0:root" in answer.err
     after = sorted(project.rglob("*")), outside.read_bytes(), outside.stat().st_mtime_ns
     folders = {project / name for name in ("data/processed", ".prefect", ".prefect/running")}
     assert (set(after[0]) - folders, *after[1:]) == (set(before[0]) - folders, *before[1:])
