@@ -298,19 +298,30 @@ def test_the_schedule_is_paused_and_resumed(dashboard: Dashboard) -> None:
     dashboard.open_deployment("main-flow", "iris-schedule")
     page.get_by_text("Every 1 day").wait_for()
     page.get_by_text("Next Run").wait_for()
-    page.get_by_role("switch", checked=True).click()
-    page.get_by_role("switch", checked=False).wait_for()
+    turn_switch(dashboard, to=False)
     dashboard.terminal.wait_for(lambda: planned() == 0)
     page.reload()
     page.get_by_role("switch", checked=False).wait_for()
     page.get_by_text("No runs found").wait_for()
     assert page.get_by_text("Next Run").count() == 0
     dashboard.take_picture("schedule")
-    page.get_by_role("switch").click()
+    turn_switch(dashboard, to=True)
     dashboard.terminal.wait_for(lambda: planned() > 0)
     page.reload()
     page.get_by_role("switch", checked=True).wait_for()
     page.get_by_text("Next Run").wait_for()
+
+
+def turn_switch(dashboard: Dashboard, to: bool) -> None:
+    """Click the only switch of a page until it has turned: on a busy machine one click was lost."""
+
+    def has_turned() -> bool:
+        switch = dashboard.page.get_by_role("switch")
+        if switch.is_checked() != to:
+            switch.click()
+        return switch.is_checked() == to
+
+    dashboard.terminal.wait_for(has_turned)
 
 
 def test_the_report_opens_as_a_file(dashboard: Dashboard, quick_run: str) -> None:
