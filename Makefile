@@ -6,6 +6,9 @@ BIN := .venv/bin
 PROJECT := {{ cookiecutter.project_slug }}
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python
+# Tests wait for servers much of the time, so a few at once gain on two processors, too.
+PROCESSES ?= 3
+TEST_AT_ONCE := -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 export UV_PYTHON_DOWNLOADS := never
 # Compile once, at installation: else each of the many processes that are started here may have to.
@@ -32,10 +35,10 @@ test: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python $(TEST_AT_ONCE)
 	$(BIN)/python tests/template_copy.py build/template
 	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python -m mypy .
-	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python -m pytest -m "not slow"
+	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python $(TEST_AT_ONCE) -m "not slow"
 	$(BIN)/python benchmarks/bench.py quick
 
 ## Measure speed, memory and size beside the peers; write benchmarks/results.md.
