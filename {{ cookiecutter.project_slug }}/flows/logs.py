@@ -2,17 +2,21 @@
 
 import logging
 import re
+import sys
 from copy import copy
+from pathlib import Path
 from typing import Any
 
 from prefect.logging.handlers import PrefectConsoleHandler
 
-from flows import UserError, server, without_password
+from flows import ROOT, UserError, server, without_password
 
 # Our own hooks, and that Prefect cannot keep an error in the format of a task's result.
 NOISE = re.compile(
     "(Running hook|^Hook) '(finish_run|remove_old_runs)'|Failed to serialize object of type"
 )
+# A state with an error of several lines, which Prefect writes as repr() does.
+LONG_STATE = re.compile(r"(Finished in state \w+\((['\"]).*?)(?<!\\)\\n.*")
 
 
 class PlainConsoleHandler(PrefectConsoleHandler):
@@ -34,9 +38,18 @@ class PlainConsoleHandler(PrefectConsoleHandler):
         record = copy(record)
         if error and str(error) not in message:
             message = f"{message}: {error}"
+        # The states of the flows repeat that of the task, which is logged as an error.
+        if record.levelno < logging.ERROR or main_py_says_errors():
+            message = LONG_STATE.sub(r"\1 …\2)", message)
         record.msg, record.args = without_password(message), ()
         record.exc_info = record.exc_text = None
         if self.is_terminal:
             super().emit(record)
         else:  # in a file there is nothing to colour, and rich takes its time
             logging.StreamHandler.emit(self, record)
+
+
+def main_py_says_errors() -> bool:
+    """Tell whether main.py runs here, which prints an error when the run is over."""
+    program = getattr(sys.modules["__main__"], "__file__", None)
+    return program is not None and Path(program).resolve() == ROOT / "main.py"

@@ -967,6 +967,40 @@ def test_row_05_and_08_the_program_takes_parameters_and_notices_a_changed_task(
     }
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_each_fault_of_the_data_is_said_once_at_the_end(project: Path, program: Program) -> None:
+    iris = (project / "data" / "raw" / "iris.csv").read_text("utf-8").splitlines()
+    rows = ["big,3.5,1.4,0.2,setosa"] * 3 + iris[4:]
+    (project / "bad.csv").write_text("\n".join([iris[0], *rows, ""]), "utf-8")
+    answer = ends(program("--param", "raw_path=bad.csv"))
+    assert answer.exit_code == 2
+    states, error = answer.err.split("Error: ")
+    assert states.count("The raw data cannot be used: …") == 3  # of the task and of both flows
+    assert "column" not in states
+    assert error.splitlines() == [
+        "The raw data cannot be used:",
+        *(f"  - line {i}, column 'sepal_length', 'big' is not a number" for i in (2, 3, 4)),
+    ]
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize("at_the_end", [True, False])
+def test_only_the_state_of_the_task_says_all_where_main_py_does_not(
+    quote: str, at_the_end: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import logs
+
+    monkeypatch.setattr(logs, "main_py_says_errors", lambda: at_the_end)
+    written = io.StringIO()
+    handler = logs.PlainConsoleHandler(stream=written)
+    state = rf"Finished in state Failed({quote}in C:\\new cannot be used:\n  - a\n  - b{quote})"
+    cut = rf"Finished in state Failed({quote}in C:\\new cannot be used: …{quote})"
+    for level, said in ((logging.INFO, cut), (logging.ERROR, cut if at_the_end else state)):
+        handler.emit(logging.LogRecord("any", level, "", 1, state, (), None))
+        assert written.getvalue() == f"{said}\n"
+        written.truncate(written.seek(0))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_rows_02_07_and_14_a_run_and_the_dashboard_need_no_preparation(
