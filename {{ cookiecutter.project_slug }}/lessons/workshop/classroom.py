@@ -18,7 +18,7 @@ from uuid import uuid4
 import httpx
 
 from flows import UserError
-from lessons.workshop import server
+from lessons.workshop import progress, server
 from lessons.workshop.catalogue import Lesson, fill
 from lessons.workshop.checking import Outcome
 
@@ -46,9 +46,7 @@ class Reporter:
         """Begin to send what an earlier session has kept."""
         self._client = client
         self._student = student
-        to_whom = hashlib.sha256(str(client.base_url).encode()).hexdigest()[
-            :8
-        ]  # no other class gets them
+        to_whom = sha256(str(client.base_url))[:8]  # no other class gets them
         self._kept = server.HOME / f"reports-to-send-{to_whom}.jsonl"
         self._changed = threading.Condition()
         self._stopping = False
@@ -57,11 +55,16 @@ class Reporter:
         self._thread.start()
 
     def report(self, lesson: Lesson, outcome: Outcome) -> None:
-        """Note a check; this takes no time."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        said = "right" if outcome.passed else "open"
+        """Note a check; this takes no time. A lesson is solved once, however often it is told."""
+        time, known_as = datetime.now(UTC), uuid4().hex
+        if outcome.passed and (solved_at := progress.solved_at(lesson)):
+            time = solved_at
+            known_as = sha256(f"{self._student}/{lesson.name}/{time.isoformat()}")
+        said, when = "right" if outcome.passed else "open", time.isoformat(timespec="seconds")
+        report = Report(self._student, lesson.name, said, when, known_as)
         with self._changed:
-            self._reports.append(Report(self._student, lesson.name, said, now, uuid4().hex))
+            if known_as not in [one.id for one in self._reports]:
+                self._reports.append(report)
             self._write()
             self._changed.notify()
 
@@ -104,6 +107,11 @@ class Reporter:
         self._kept.parent.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps(asdict(report)) + "\n" for report in self._reports]
         self._kept.write_text("".join(lines), encoding="utf-8")
+
+
+def sha256(text: str) -> str:
+    """Return the SHA-256 of a text in hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def client_for(api_url: str, auth: str | None, texts: dict[str, Any]) -> httpx.Client:
