@@ -894,4 +894,5 @@ def test_the_log_of_bad_data_does_not_say_it_over_and_over(in_flow: Path, shown:
     with pytest.raises(BadData):
         data_engineer("data/raw/none.csv")
     assert not [line for line in shown if "exception during execution" in line]
-    assert len([line for line in shown if "there is no such file" in line]) == 2  # two states
+    assert len([line for line in shown if "none.csv cannot be used" in line]) == 2  # two states
+    assert len([line for line in shown if "there is no such file" in line]) == 1  # of the task
