@@ -29,16 +29,16 @@ demo: .venv/generate.stamp build/cookiecutter.yaml
 	$(INSTALL) build/iris-project/.venv/bin/python --requirement build/iris-project/requirements.txt
 	cd build/iris-project && .venv/bin/python main.py
 
-## Run every test: of the template, and of its folder as it stands (there without the slow ones,
-## which a generated project has run by then).
+## Run every test: of the template, and of the project in its folder as it stands.
 test: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python $(TEST_AT_ONCE)
+	$(BIN)/python $(TEST_AT_ONCE) "$(CURDIR)/tests/project" --confcutdir "$(CURDIR)/tests/project"
 	$(BIN)/python tests/template_copy.py build/template
 	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python -m mypy .
-	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python $(TEST_AT_ONCE) -m "not slow"
+	cd "$(PROJECT)" && ../$(BIN)/python -m mypy ../tests/project
 	$(BIN)/python benchmarks/bench.py quick
 
 ## Measure speed, memory and size beside the peers; write benchmarks/results.md.

@@ -100,7 +100,7 @@ class Folder:
         runs = sorted((self.path / "reports").iterdir())
         metrics = json.loads((runs[-1] / "metrics.json").read_text("utf-8"))
         file = self.path / "data" / "processed" / runs[-1].name / "split_data.parquet"
-        test = pq.read_table(file, filters=[("_set", "==", "test")]).to_pandas()
+        test = pq.read_table(file, filters=[("set", "==", "test")]).to_pandas()
         features = test.select_dtypes("float64")
         return {"accuracy": metrics["accuracy"], "test_means": features.mean().to_dict()}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 SAMPLE_EVERY_SECONDS = 0.05
-SERVER_WORDS = ("flows.server", "prefect.server", "uvicorn")  # what a server's command line says
+SERVER_WORDS = ("runtime.server", "prefect.server", "uvicorn")  # what a server's command line says
 
 
 class WrongError(Exception):

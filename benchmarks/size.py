@@ -52,7 +52,9 @@ def size(rounds: int) -> Section:
 def _add_imports(section: Section, rounds: int) -> None:
     """Add the time of each import, and say what `main.py --help` imports."""
     ours = folder(OURS, "imports")
-    modules = [f"flows.{path.stem}" for path in sorted((ours.path / "flows").glob("[!_]*.py"))]
+    rooms = ("flows", "ml", "runtime")
+    files = [path for room in rooms for path in sorted((ours.path / room).glob("[!_]*.py"))]
+    modules = [f"{path.parent.name}.{path.stem}" for path in files]
     commands = [ours.command("nothing", "-c", "pass")]
     for module in ("main", "prefect", "pandas", "sklearn.linear_model", *modules):
         commands.append(ours.command(module, "-c", f"import {module}"))

@@ -134,7 +134,7 @@ def _served(project: Path) -> Iterator[tuple[psutil.Process, psutil.Process]]:
                 raise SystemExit(f"The server did not start: see {project.parent / 'serve.log'}")
             time.sleep(0.5)
             servers = [
-                child for child in runner.children() if "flows.server_process" in child.cmdline()
+                child for child in runner.children() if "runtime.server.process" in child.cmdline()
             ]
         yield runner, servers[0]
     finally:

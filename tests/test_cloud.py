@@ -1,7 +1,6 @@
-"""Prefect Cloud, as far as a server that plays it goes: keys, workspaces, and no server of our own.
+"""Prefect Cloud, played by a server of the tests: keys, workspaces, and no server of our own.
 
-What the fake lets through is answered by a real Prefect server behind it. Nothing asks the real
-Cloud.
+What it lets through is answered by a real Prefect server behind it. Nothing asks the real Cloud.
 """
 
 from __future__ import annotations
@@ -96,7 +95,7 @@ def cloud(
 
     with (
         subprocess.Popen(
-            [sys.executable, "-m", "flows.server_process"],
+            [sys.executable, "-m", "runtime.server.process"],
             cwd=project.path,
             env={**os.environ, "PREFECT_HOME": str(tmp_path_factory.mktemp("cloud"))},
             stdin=subprocess.PIPE,  # the server ends when this is closed
@@ -115,8 +114,8 @@ def cloud(
 
 def assert_no_server_was_started(project: BakedProject) -> None:
     """Assert that Prefect's folder of the project has no database and no log of a server."""
-    found = {path.name for path in project.path.glob(".prefect/*")}
-    assert not found & {"prefect.db", "server.log", "server.json"}
+    names = {path.name for path in project.path.glob(".prefect/*")}
+    assert not names & {"prefect.db", "server.log", "server.json"}
 
 
 def nobody() -> str:
@@ -150,9 +149,8 @@ def test_who_is_refused_reads_one_sentence_and_never_the_key(
         PREFECT_API_URL=address,
         PREFECT_API_KEY=key,
     )
-    last = (answer.stdout if command == "doctor" else answer.stderr).splitlines()[-1]
-    assert last.startswith("FAIL Server    " if command == "doctor" else f"Error: {address} ")
-    assert f"{address} {sentence}" in last
+    begin = "FAIL Server    " if command == "doctor" else "Error: "
+    assert f"\n{begin}{address} {sentence}" in f"\n{answer.stdout}\n{answer.stderr}"
     assert answer.returncode == (1 if command == "doctor" else code)
     assert "s3cr3t" not in answer.stdout + answer.stderr
     assert "Traceback" not in answer.stdout + answer.stderr
@@ -167,8 +165,8 @@ def test_after_a_login_runs_are_in_the_workspace_and_no_server_is_started(
     assert logged_in.returncode == 0, logged_in.stdout + logged_in.stderr
     profiles = project.path / ".prefect" / "profiles.toml"
     assert cloud.workspace() in profiles.read_text(encoding="utf-8")
-    kept = run("git", "check-ignore", profiles, cwd=project.path)
-    assert kept.returncode == 0, "the key could get into the repository"
+    ignored = run("git", "check-ignore", profiles, cwd=project.path)
+    assert ignored.returncode == 0, "the key could get into the repository"
 
     answer = run(sys.executable, "main.py", cwd=project.path, PREFECT_CLOUD_API_URL=cloud.url)
 

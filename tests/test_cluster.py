@@ -1,9 +1,7 @@
-"""The flows on a cluster: a scheduler and two workers, each a process of its own, by address."""
+"""`tune` on a cluster: a scheduler and two workers, each a process of its own, by address."""
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,10 +12,12 @@ from typing import Any
 import pytest
 from clusters import dask, ray
 from conftest import Bake, BakedProject, Run
+from cookiecutter.main import cookiecutter
 from measure import free_port
 from stores import Store, s3_store
 
-SEARCH = ("tune", "--param", "candidates=4", "--param", "folds=3")
+TUNE = ("run", "tune", "--param", "candidates=4", "--param", "folds=3")
+SAME = ("search.json", "search.png", "metrics.json", "confusion_matrix.png")  # whatever the run
 
 
 @contextmanager
@@ -27,55 +27,35 @@ def no_cluster(project: Path, logs: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def on_threads(
-    run: Run, template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[BakedProject, dict[str, Any]]:
-    """Return a project, and what main-flow and tune left in it with the engine `threads`."""
-    folder = tmp_path_factory.mktemp("cluster")
-    run("cookiecutter", template, "--no-input", cwd=folder)
-    project = BakedProject(folder / "iris-project")
-    return project, outputs(run, project, "threads")
+def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
+    """Return the default project."""
+    folder = str(tmp_path_factory.mktemp("cluster"))
+    return BakedProject(Path(cookiecutter(str(template), no_input=True, output_dir=folder)))
 
 
-def outputs(
-    run: Run,
-    project: BakedProject,
-    engine: str,
-    files: Callable[[str], dict[str, bytes]] | None = None,
-    **settings: str,
-) -> dict[str, Any]:
-    """Run main-flow, and tune on its split; return the checksums and figures that they left.
+@pytest.fixture(scope="module")
+def on_threads(project: BakedProject, run: Run) -> dict[str, bytes]:
+    """Return the files of the report of `tune` with the engine `threads`."""
+    answer = run(sys.executable, "main.py", "run", "data-engineer", cwd=project.path)
+    assert answer.returncode == 0, answer.stderr
+    return tune(run, project, "threads")
 
-    `files` returns the files of a folder by name; without it they are those of the project.
-    """
-    shutil.rmtree(project.path / "data" / "interim", ignore_errors=True)  # all is computed anew
-    settings["ENGINE"] = engine
-    left: dict[str, Any] = {}
 
-    def local(folder: str) -> dict[str, bytes]:
-        found = (project.path / folder).iterdir()
-        return {path.name: path.read_bytes() for path in found if path.is_file()}
-
-    files = files or local
-    for flow in (("main-flow",), SEARCH):
-        answer = run(sys.executable, "main.py", "run", *flow, cwd=project.path, **settings)
-        assert answer.returncode == 0, answer.stdout + answer.stderr
-        assert "Traceback" not in answer.stdout + answer.stderr
-        name = answer.stdout.partition("reports/")[2].partition("/")[0]
-        facts = json.loads(files(f"data/processed/{name}")["run.json"])
-        assert facts["state"] == "Completed"
-        left[flow[0]] = {task: result["sha256"] for task, result in facts["results"].items()}
-        for file, content in files(f"reports/{name}").items():
-            if file != "report.html":  # it has the name of the run in it
-                left[f"{flow[0]} {file}"] = content
-    assert {Path(name).suffix for name in files("data/interim")} >= {".json"}
-    return left
+def tune(run: Run, project: BakedProject, engine: str) -> dict[str, bytes]:
+    """Run `tune` on an engine; return the files of its report that are the same each time."""
+    shutil.rmtree(project.path / "data" / "interim")  # else the candidates are cached
+    answer = run(sys.executable, "main.py", *TUNE, cwd=project.path, ENGINE=engine)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "Traceback" not in answer.stdout + answer.stderr
+    name = answer.stdout.partition("reports/")[2].partition("/")[0]
+    return {file: (project.path / "reports" / name / file).read_bytes() for file in SAME}
 
 
 @pytest.mark.parametrize("cluster", [no_cluster, dask, ray], ids=["processes", "dask", "ray"])
-def test_the_flows_leave_the_same_bytes_on_each_engine(
+def test_tune_finds_the_same_on_each_engine(
     cluster: Callable[..., Any],
-    on_threads: tuple[BakedProject, dict[str, Any]],
+    project: BakedProject,
+    on_threads: dict[str, bytes],
     run: Run,
     tmp_path: Path,
 ) -> None:
@@ -83,64 +63,61 @@ def test_the_flows_leave_the_same_bytes_on_each_engine(
         pytest.importorskip("prefect_ray", reason="Ray is not made for this Python or system yet")
         if " " in sys.prefix:
             pytest.skip("Ray (LD_PRELOAD) takes no environment with a space in its path")
-    project, wanted = on_threads
     with cluster(project.path, tmp_path) as engine:
-        assert outputs(run, project, engine) == wanted
+        assert tune(run, project, engine) == on_threads
         for worker in (1, 2) if cluster is dask else ():  # Ray keeps the log of its workers itself
             assert "Task run 'evaluate" in (tmp_path / f"{worker}.log").read_text("utf-8")
-    assert list(wanted["main-flow"]) == ["get_classes", "split_data", "train_model"]
 
 
 @pytest.fixture(scope="module")
 def in_bucket() -> Iterator[tuple[Store, dict[str, str]]]:
-    """Yield a store, and the settings of a project whose outputs go there."""
+    """Yield a store, and the environment of a project whose outputs go there."""
     with s3_store() as store:
         yield store, {**store.environment, "OUTPUTS": "s3://lab/iris"}
 
 
-def test_workers_of_a_cluster_leave_the_same_bytes_in_a_bucket(
-    on_threads: tuple[BakedProject, dict[str, Any]],
+def test_workers_of_a_cluster_read_and_write_in_a_bucket(
+    on_threads: dict[str, bytes],
     in_bucket: tuple[Store, dict[str, str]],
+    bake: Bake,
     run: Run,
     tmp_path: Path,
 ) -> None:
-    (project, wanted), (store, settings) = on_threads, in_bucket
-    before = local_outputs(project)
+    project, (store, settings) = bake(), in_bucket
     with dask(project.path, tmp_path, environment=settings) as engine:
-        left = outputs(run, project, engine, lambda at: store.objects(f"iris/{at}"), **settings)
-    assert left == wanted
-    assert local_outputs(project) == before
+        for command in (("run", "data-engineer"), TUNE):
+            settings = {**settings, "ENGINE": engine}
+            answer = run(sys.executable, "main.py", *command, cwd=project.path, **settings)
+            assert answer.returncode == 0, answer.stdout + answer.stderr
+    files = {name.partition("/")[2]: file for name, file in store.objects("iris/reports").items()}
+    assert {name: files[name] for name in SAME} == on_threads
+    assert sum(name.startswith("evaluate-") for name in store.objects("iris/data/interim")) == 4
+    for folder in ("data/interim", "data/processed", "models", "reports"):
+        assert not (project.path / folder).exists()
 
 
-def local_outputs(project: BakedProject) -> set[Path]:
-    """Return the files that runs left in the project itself."""
-    folders = ("data/processed", "models", "reports")
-    return {path for folder in folders for path in (project.path / folder).rglob("*")}
-
-
-@pytest.mark.parametrize("place", ["folder", "bucket"])
-def test_workers_that_write_elsewhere_are_named(
-    place: str, run: Run, bake: Bake, tmp_path: Path, request: pytest.FixtureRequest
+@pytest.mark.parametrize("where", ["folder", "bucket"])
+def test_workers_that_look_elsewhere_are_named(
+    where: str, run: Run, bake: Bake, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    project = bake()
-    settings, of_workers, asked = {}, bake(), "share this project's folder?"
-    if place == "bucket":
+    project, settings = bake(), {}
+    of_workers = bake()
+    if where == "bucket":  # which the workers do not know
         _, settings = request.getfixturevalue("in_bucket")
         settings = {**settings, "OUTPUTS": "s3://lab/elsewhere"}
-        of_workers, asked = project, "have the same OUTPUTS?"
+        of_workers = project
+    answer = run(sys.executable, "main.py", "run", "data-engineer", cwd=project.path, **settings)
+    assert answer.returncode == 0, answer.stderr
     with dask(of_workers.path, tmp_path, workers=1) as engine:
-        answer = run(sys.executable, "main.py", cwd=project.path, ENGINE=engine, **settings)
-    assert answer.returncode == 1
+        answer = run(sys.executable, "main.py", *TUNE, cwd=project.path, ENGINE=engine, **settings)
+    assert answer.returncode == 2, answer.stderr
     assert "Traceback" not in answer.stdout + answer.stderr
-    *_, said = answer.stderr.splitlines()
-    assert re.fullmatch(
-        r"Error: \S*data/interim/encode_categorical_columns-[0-9a-f]+\.parquet was not written: do "
-        f"all workers of the cluster {re.escape(asked)}",
-        said,
-    )
+    last = answer.stderr.splitlines()[-1]
+    assert last.startswith("Error: No candidate could be evaluated: UserError: There is no '")
+    assert last.endswith("/split_data' in data/processed: check its name.")
 
 
-def test_a_wrong_address_is_said_in_one_sentence(run: Run, bake: Bake) -> None:
+def test_a_wrong_address_is_named_in_one_sentence(run: Run, bake: Bake) -> None:
     project = bake()
     engine = f"tcp://127.0.0.1:{free_port()}"
     answer = run(sys.executable, "main.py", cwd=project.path, ENGINE=engine)

@@ -11,15 +11,16 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from conftest import PROJECT_FOLDER
+from conftest import PROJECT_FOLDER, Bake
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from post_gen_project import TRANSLATED_FILES
 from template_copy import REPO
 
 PROJECT = REPO / PROJECT_FOLDER
 PAIRS = [
     "README.md",
-    f"{PROJECT_FOLDER}/README.md",
+    *(f"{PROJECT_FOLDER}/{name}" for name in TRANSLATED_FILES),
     "docs/article.md",
     "docs/cloud.md",
     "docs/dashboard.md",
@@ -27,7 +28,7 @@ PAIRS = [
 ]
 PAGES = sorted(
     path.relative_to(REPO).as_posix()
-    for folder in (REPO, REPO / "docs", PROJECT)
+    for folder in (REPO, REPO / "docs", PROJECT, PROJECT / "docs", PROJECT / "runtime")
     for path in folder.glob("*.md")
 )
 ROWS_OF_THE_MAP = range(1, 15)
@@ -92,21 +93,32 @@ def commands(page: str) -> list[list[str]]:
     return [[one for one in given if one not in ("COMMAND", "--help")] for given in arguments]
 
 
-def names_of_the_projects_tests() -> set[str]:
-    """Return the names of the generated project's tests."""
-    sources = [path.read_text(encoding="utf-8") for path in PROJECT.glob("tests/test_*.py")]
+def dead_links(page: str) -> list[str]:
+    """Return the relative links and pictures of a page that lead nowhere."""
+    paths = [unquote(link.partition("#")[0]) for link in targets(page) if ":" not in link]
+    return [path for path in paths if not Path(REPO / page).parent.joinpath(path).exists()]
+
+
+def names_of_tests() -> set[str]:
+    """Return the names of the tests of the flows and the runtime."""
+    sources = [path.read_text(encoding="utf-8") for path in REPO.glob("tests/project/test_*.py")]
     return {name for source in sources for name in re.findall(r"^def (test_\w+)", source, re.M)}
 
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return the module main.py, which imports nothing heavy before a command runs."""
+    """Return the module of the commands, which imports nothing heavy before one runs."""
     monkeypatch.syspath_prepend(PROJECT)
-    return importlib.import_module("main")
+    return importlib.import_module("runtime.cli")
 
 
 def test_each_translation_is_of_a_page_and_compared_with_it() -> None:
     assert {page for page in PAGES if ".pt-BR." in page} == set(map(translation, PAIRS))
+
+
+def test_each_page_of_the_project_is_translated() -> None:
+    pages = {path.name for path in PROJECT.glob("docs/*.md") if ".pt-BR." not in path.name}
+    assert {"README.md", *(f"docs/{name}" for name in pages)} == set(TRANSLATED_FILES)
 
 
 @pytest.mark.parametrize("page", PAIRS)
@@ -132,27 +144,45 @@ def test_both_languages_link_to_the_same(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_relative_links_and_pictures_exist(page: str) -> None:
-    for link in targets(page):
-        if not re.match(r"[a-z]+:|#", link):
-            path = unquote(link.partition("#")[0])
-            assert Path(REPO / page).parent.joinpath(path).exists(), link
+    assert not dead_links(page)
+
+
+@pytest.mark.parametrize("language", ["en", "pt-BR"])
+def test_a_project_has_the_pages_of_its_language_with_links_that_work(
+    bake: Bake, language: str
+) -> None:
+    project = bake(language=language)
+    assert {name for name in project.names() if name.endswith(".md")} == {
+        *TRANSLATED_FILES,
+        "runtime/README.md",
+    }
+    for name in TRANSLATED_FILES:
+        assert not dead_links(str(project.path / name)), name
+        source = f"{PROJECT_FOLDER}/{name}"
+        source = translation(source) if language == "pt-BR" else source
+        if name != "README.md":  # which is rendered
+            assert project.text(name) == (REPO / source).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_each_shown_command_is_one_that_main_py_takes(page: str, program: Any) -> None:
-    parameters = importlib.import_module("flows.parameters")
+    parameters = importlib.import_module("runtime.parameters")
+    flows = importlib.import_module("runtime.discovery").find_flows()
+    written_here = {name for code in codes(page) for name in re.findall(r'name="(.+?)"', code)}
     for arguments in commands(page):
+        if written_here.intersection(arguments):
+            continue  # a flow that the page shows how to write
         command, bound, _ = program.app.parse_args(
             arguments, exit_on_error=False, print_error=False
         )
         if command is program.run:
             given = {"flow": "main-flow", "param": [], "param_file": None, **bound.arguments}
             file = PROJECT / given["param_file"] if given["param_file"] else None
-            parameters.read_parameters(given["flow"], given["param"], file)
+            parameters.read_parameters(flows[given["flow"]], given["param"], file)
 
 
 def test_commands_are_found_at_all() -> None:
-    assert ["lessons", "check", "1"] in commands(f"{PROJECT_FOLDER}/README.md")
+    assert ["lessons"] in commands(f"{PROJECT_FOLDER}/README.md")
     for page in ("README.md", f"{PROJECT_FOLDER}/README.md", "docs/article.md"):
         shown = commands(page)
         assert ["visualize", "data-engineer"] in shown or ["visualize"] in shown, page
@@ -169,6 +199,6 @@ def test_a_command_that_does_not_exist_is_noticed(program: Any) -> None:
 @pytest.mark.parametrize("page", ["docs/article.md", translation("docs/article.md")])
 def test_each_row_of_the_articles_map_has_a_test_that_exists(page: str) -> None:
     named = [code for code in codes(page) if re.fullmatch(r"test_rows?_\w+", code)]
-    assert set(named) <= names_of_the_projects_tests()
+    assert set(named) <= names_of_tests()
     for row, name in zip(ROWS_OF_THE_MAP, named, strict=True):
         assert f"_{row:02}_" in name, "`pytest -k` finds it by this"

@@ -1,4 +1,4 @@
-"""Who gets in: a page of another origin in a real browser, what listens, and what is sent out."""
+"""Who may ask the server: pages of other origins in a real browser; and whom a run asks."""
 
 from __future__ import annotations
 
@@ -120,11 +120,11 @@ def names_of_flows(url: str) -> list[str]:
 
 def listeners(process: psutil.Process) -> set[str]:
     """Return the addresses on which a process and its children listen."""
-    found = set()
+    addresses = set()
     for one in [process, *process.children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):
-            found |= {c.laddr.ip for c in one.net_connections("inet") if c.status == "LISTEN"}
-    return found
+            addresses |= {c.laddr.ip for c in one.net_connections("inet") if c.status == "LISTEN"}
+    return addresses
 
 
 def assert_the_dashboard_works(port: str) -> None:
@@ -285,7 +285,7 @@ def test_the_packages_of_a_project_are_audited_each_week() -> None:
     assert "{{ cookiecutter.project_slug }}/requirements.txt" in audit
 
 
-def test_the_way_to_report_a_weakness_is_said() -> None:
+def test_readers_learn_where_to_report_a_weakness() -> None:
     text = (REPO / "SECURITY.md").read_text(encoding="utf-8")
     assert "Report a vulnerability" in text
     assert "SECURITY.md" in (REPO / "README.md").read_text(encoding="utf-8")

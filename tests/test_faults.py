@@ -1,4 +1,4 @@
-"""A run under what happens to machines: killed, without room or right, its server or clock gone.
+"""A run under what happens to machines: killed, without room or right, without its server.
 
 Everything here is done for real, to projects as they are generated, with the whole program.
 """
@@ -138,9 +138,9 @@ def assert_sentence(ended: Ended) -> str:
 
 
 def assert_whole(project: Path) -> None:
-    """Assert that no file of a run is half-written. What is hidden nobody takes for an output."""
+    """Assert that no file of a run is half-written, but for those that obstore does not list."""
     for path in [one for folder in OUTPUTS for one in (project / folder).rglob("*.*")]:
-        if path.is_dir() or path.name.startswith("."):
+        if path.is_dir() or re.search(r"#\d+$", path.name):
             continue
         content = path.read_bytes()
         if path.suffix == ".json":
@@ -174,9 +174,6 @@ def assert_as_if_nothing_had_been(project: Path, accuracy: str) -> float:
     assert "Running" not in after
     assert list((project / ".prefect" / "running").iterdir()) == []
     assert not (project / ".prefect" / "server.json").exists()
-    half = re.compile(r"\..*\.[0-9a-f]{32}|\..*-[0-9a-f]{12}")
-    folders = [project / name for name in OUTPUTS[1:]]
-    assert not [one for folder in folders for one in folder.rglob(".*") if half.fullmatch(one.name)]
     return again.seconds
 
 
@@ -228,11 +225,11 @@ class Sweep:
                 pool.submit(self.kill, (number + 0.5) / of, number, server=server)
                 for number in numbers
             ]
-            said = []
+            lines = []
             for one in tries:
-                said.append(one.result())
-                print(said[-1], flush=True)
-        return said
+                lines.append(one.result())
+                print(lines[-1], flush=True)
+        return lines
 
 
 @pytest.fixture(scope="module")
@@ -319,13 +316,13 @@ def test_without_room_or_right_a_run_fails_in_a_sentence_and_the_one_before_can_
     folder = project / stage
     folder.mkdir(exist_ok=True)
     if kind == "no room":
-        kept = Path(shutil.copytree(folder, tmp_path / "kept"))
+        copy = Path(shutil.copytree(folder, tmp_path / "copy"))
         options: tuple[str, ...] = ("-t", "tmpfs", "-o", "size=8m", "tmpfs")
     else:
         options = ("--bind", "-o", "ro", str(folder))
     with mounted(folder, *options):
         if kind == "no room":
-            shutil.copytree(kept, folder, dirs_exist_ok=True)
+            shutil.copytree(copy, folder, dirs_exist_ok=True)
             fill(folder)
         sentence = assert_sentence(run(project))
         print(sentence)
@@ -354,7 +351,7 @@ class Server:
     def start(self) -> None:
         """Start it, on the port that it had."""
         serve = (
-            "import sys; from flows import server_process as s; port = int(sys.argv[1]); "
+            "import sys; from runtime.server import process as s; port = int(sys.argv[1]); "
             "listen = s.listen; s.listen = lambda _: listen(port); s.main(dashboard=False)"
         )
         self.process = subprocess.Popen(
@@ -483,24 +480,6 @@ def at() -> Callable[[str], tuple[str, ...]]:
     if not shutil.which("faketime"):
         pytest.skip("the program faketime is not installed")
     return lambda time: ("faketime", "-f", f"@{time}")
-
-
-def test_the_clock_set_back_does_not_make_an_older_run_the_latest(
-    generated: Path, tmp_path: Path, at: Callable[[str], tuple[str, ...]]
-) -> None:
-    project = Path(shutil.copytree(generated, tmp_path / "project"))
-    assert run(project, before=at("2031-05-05 12:00:00"), TZ="UTC").code == 0
-    changed = ("run", "data-engineer", "--param", "test_data_ratio=0.5")
-    ended = run(project, *changed, before=at("2029-05-05 12:00:00"), TZ="UTC")
-    assert ended.code == 0, ended.err
-    older, newer = sorted(path.name for path in (project / "data" / "processed").iterdir())[::-1]
-    assert older.startswith("2031-05-05_12-0")
-    assert newer.startswith("2029-05-05_12-0")
-    ended = run(project, "run", "data-science", before=at("2030-05-05 12:00:00"), TZ="UTC")
-    assert ended.code == 0, ended.err
-    [report] = (project / "reports").glob("2030-*/metrics.json")
-    classes = json.loads(report.read_text(encoding="utf-8"))["classes"]
-    assert sum(one["support"] for one in classes.values()) == 75  # half of the rows
 
 
 def test_a_run_over_new_year_has_one_name(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import PROJECT_FOLDER, Bake, BakedProject, Run
+from conftest import PROJECT_FOLDER, Bake, BakedProject, Run, typed_answers
 from cookiecutter.generate import generate_context
 from cookiecutter.prompt import prompt_for_config
 from cookiecutter.utils import create_env_with_context
@@ -25,7 +25,7 @@ from markdown_it import MarkdownIt
 from post_gen_project import TRANSLATED_FILES
 from template_copy import REPO
 
-from checked_answers import CHOICES, LONGEST_NAMES
+from local_extensions import MAX_LENGTHS
 
 LICENCE_TITLES = {
     "MIT": "MIT License",
@@ -50,13 +50,14 @@ HOSTILE_NAMES = {
     "chinese": "鸢尾花",
     "digits": "2024",
     "markup": "[bold]Iris[/bold]",
-    "long": "x" * LONGEST_NAMES["project_name"],
+    "long": "x" * MAX_LENGTHS["project_name"],
 }
 ANY_NAME = st.text(
     st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\ufffe\uffff"),
     min_size=1,
-    max_size=LONGEST_NAMES["project_name"],
-)
+    max_size=MAX_LENGTHS["project_name"],
+).filter(str.strip)
+LANGUAGES = ["en", "pt-BR"]
 
 
 def questions() -> dict[str, Any]:
@@ -116,7 +117,6 @@ def test_there_are_at_most_six_questions_each_explained() -> None:
     for name, default in asked.items():
         if isinstance(default, list):
             assert set(found["__prompts__"][name]) == {"__prompt__", *default}
-            assert CHOICES[name] == default
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "prefect.yaml"])
@@ -135,7 +135,6 @@ def test_the_project_of_the_defaults_is_complete(default_project: BakedProject) 
     names = default_project.names()
     assert default_project.path.name == "iris-project"
     assert {"main.py", "README.md", "LICENSE", "pyproject.toml", "prefect.yaml"} <= set(names)
-    assert len(names) <= 46
     assert_all_parses(default_project)
 
 
@@ -154,8 +153,8 @@ def test_only_the_chosen_language_is_there(default_project: BakedProject) -> Non
     source = "README.pt-BR.md" if default_project.language == "pt-BR" else "README.md"
     text = (REPO / PROJECT_FOLDER / source).read_text(encoding="utf-8")
     text = re.sub(r"{%-? if .*?{%-? endif -?%}", "", text, flags=re.DOTALL)  # not the lessons
-    kept = [line for line in text.splitlines() if "{{" not in line]
-    assert set(kept) <= set(default_project.text("README.md").splitlines())
+    lines = [line for line in text.splitlines() if "{{" not in line]
+    assert set(lines) <= set(default_project.text("README.md").splitlines())
 
 
 def test_each_translated_file_is_known_to_the_hook() -> None:
@@ -175,17 +174,17 @@ def test_without_the_lessons_no_file_speaks_of_them(default_project: BakedProjec
     assert not [path for path in default_project.path.rglob("*") if "lessons" in path.name]
 
 
-@pytest.mark.parametrize("language", CHOICES["language"])
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_the_lessons_are_there_in_both_languages(run: Run, bake: Bake, language: str) -> None:
     project = bake(lessons="yes", language=language)
     template = REPO / PROJECT_FOLDER / "lessons"
     names = {name for name in project.names() if name.startswith("lessons/")}
     wanted = {path.relative_to(template.parent).as_posix() for path in template.rglob("*.*")}
-    kept = {name for name in names if name.startswith("lessons/workshop/originals/")}
-    assert names - kept == {name for name in wanted if not name.endswith(".pyc")}
+    originals = {name for name in names if name.startswith("lessons/workshop/originals/")}
+    assert names - originals == {name for name in wanted if not name.endswith(".pyc")}
     exercises = {name for name in names if re.fullmatch(r"lessons/\d\d_\w+/exercise.py", name)}
-    assert {f"lessons/{Path(name).stem}/exercise.py" for name in kept} == exercises
-    for name in kept:
+    assert {f"lessons/{Path(name).stem}/exercise.py" for name in originals} == exercises
+    for name in originals:
         exercise = f"lessons/{Path(name).stem}/exercise.py"
         assert project.text(name) == project.text(exercise), "it is what `reset` puts back"
     assert_all_parses(project)
@@ -228,10 +227,8 @@ def test_without_a_licence_no_file_speaks_of_one(bake: Bake) -> None:
         ("Íris São Paulo", "iris-sao-paulo"),
         ("  Iris\n\tProject  ", "iris-project"),
         ("L'été -- 2024!", "l-ete-2024"),
-        ("2024 Iris", "project-2024-iris"),
+        ("2024 Iris", "2024-iris"),
         ("🌸", "project"),
-        ("Prefect", "project-prefect"),
-        ("CON", "project-con"),
         ("x" * 100, "x" * 50),
     ],
 )
@@ -239,20 +236,15 @@ def test_the_folder_is_named_after_the_project(name: str, slug: str) -> None:
     assert answers_for(project_name=name)["project_slug"] == slug
 
 
-def test_names_of_packages_in_use_are_reserved() -> None:
-    folder = REPO / PROJECT_FOLDER
-    metadata = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
-    extras = metadata["project"].get("optional-dependencies", {}).values()
-    groups = metadata.get("dependency-groups", {}).values()
-    wanted = [*metadata["project"]["dependencies"], *[x for xs in (*extras, *groups) for x in xs]]
-    wanted += (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    names = {match[0].lower() for line in wanted if (match := re.match(r"[A-Za-z][\w.-]*", line))}
-    missing = {re.sub("[-_.]+", "-", name) for name in names} - set(questions()["_reserved_names"])
-    assert not missing, "uv cannot resolve a project that has the name of one of its packages"
+def test_the_distribution_never_has_the_name_of_a_dependency(bake: Bake) -> None:
+    project = bake(project_slug="prefect")
+    assert tomllib.loads(project.text("pyproject.toml"))["project"]["name"] == "prefect-flows"
+    pins = project.text("requirements.txt")
+    assert not re.search("^[a-z0-9-]+-flows==", pins, re.MULTILINE)
 
 
 def test_the_longest_name_gives_an_author_who_is_legal_too(bake: Bake) -> None:
-    name = "x" * LONGEST_NAMES["project_name"]
+    name = "x" * MAX_LENGTHS["project_name"]
     assert f"{name} authors" in bake(project_name=name).text("LICENSE")
 
 
@@ -269,7 +261,7 @@ def test_any_name_is_legal_and_stays_what_it_is(bake: Bake, name: str) -> None:
         assert "{{" not in text, "Prefect would take it for a variable"
 
 
-@pytest.mark.parametrize("language", CHOICES["language"])
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", HOSTILE_NAMES.values(), ids=HOSTILE_NAMES.keys())
 def test_no_name_changes_what_the_readme_consists_of(
     template: Path, language: str, name: str
@@ -284,7 +276,7 @@ def test_no_name_changes_what_the_readme_consists_of(
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-@given(name=ANY_NAME.filter(lambda name: name.strip()), author=ANY_NAME.filter(str.strip))
+@given(name=ANY_NAME, author=ANY_NAME)
 def test_any_two_names_give_a_project_that_parses(bake: Bake, name: str, author: str) -> None:
     project = bake(project_name=name, author_name=author)
     assert_all_parses(project)
@@ -309,38 +301,20 @@ def test_any_name_is_the_same_in_toml_yaml_and_json(name: str) -> None:
     assert len(tag) == len(one_line(name))
 
 
-@pytest.mark.parametrize("way", ["command line", "user's defaults", "prompt", "replay"])
-def test_no_answer_is_run_whichever_way_it_comes(
-    run: Run, template: Path, tmp_path: Path, way: str
+def test_jinja_typed_at_the_prompt_is_not_rendered(
+    run: Run, template: Path, tmp_path: Path
 ) -> None:
     name = "{{ 7 * 7 }}{% set x = 1 %}{# no #}"
-    replays = "replay_dir: " + json.dumps(str(tmp_path / "replay"))
-    config = tmp_path / "config.yaml"
-    config.write_text(f"{replays}\n", encoding="utf-8")
-    options, stdin = ["--no-input"], ""
-    match way:
-        case "command line":
-            options += [f"project_name={name}", f"author_name={name}"]
-        case "user's defaults":
-            defaults = {"project_name": name, "author_name": name}
-            config.write_text(f"{replays}\ndefault_context: {json.dumps(defaults)}\n", "utf-8")
-        case "prompt":
-            options, stdin = [], f"{name}\n\n{name}\n\n\n\n"
-        case "replay":
-            given_before = [f"project_name={name}", f"author_name={name}", "--no-input"]
-            command = ["cookiecutter", "--config-file", config, template, *given_before]
-            assert run(*command, "-o", "before", cwd=tmp_path).returncode == 0
-            options = ["--replay"]
-    command = ["cookiecutter", "--config-file", config, template, *options, "-o", "out"]
-    finished = run(*command, cwd=tmp_path, stdin=stdin)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    [path] = (tmp_path / "out").iterdir()
-    metadata = tomllib.loads(BakedProject(path).text("pyproject.toml"))
-    assert metadata["project"]["authors"] == [{"name": name}]
-    assert path.name == "project-7-7-set-x-1-no"
+    keyboard = f"{name}\n\n{name}\n\n\n\n"
+    for options, stdin in ((["-o", "typed"], keyboard), (["--replay", "-o", "replayed"], "")):
+        finished = run("cookiecutter", template, *options, cwd=tmp_path, stdin=stdin)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        project = BakedProject(tmp_path / options[-1] / "7-7-set-x-1-no")
+        metadata = tomllib.loads(project.text("pyproject.toml"))
+        assert metadata["project"]["authors"] == [{"name": name}]
 
 
-def test_the_prompts_are_for_people(run: Run, template: Path, tmp_path: Path) -> None:
+def test_the_prompts_are_in_both_languages(run: Run, template: Path, tmp_path: Path) -> None:
     keyboard = "Íris São Paulo\n\nAna d'Ávila\n2\n3\n2\n"
     finished = run("cookiecutter", template, cwd=tmp_path, stdin=keyboard)
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -354,7 +328,7 @@ def test_the_prompts_are_for_people(run: Run, template: Path, tmp_path: Path) ->
     assert "Seu projeto está pronto" in finished.stdout
 
 
-@pytest.mark.parametrize("lessons", CHOICES["lessons"])
+@pytest.mark.parametrize("lessons", ["no", "yes"])
 def test_a_generated_project_is_clean_under_ruff_and_mypy(
     run: Run, bake: Bake, lessons: str
 ) -> None:
@@ -373,11 +347,9 @@ def test_a_generated_project_passes_its_own_tests(run: Run, template: Path, tmp_
 
 
 def answers_for(**answers: str) -> dict[str, Any]:
-    """Return what cookiecutter makes of some answers, as `--no-input` gives it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(REPO))
-        context = generate_context(str(REPO / "cookiecutter.json"), extra_context=answers)
-        return dict(prompt_for_config(context, no_input=True))
+    """Return all variables of `cookiecutter.json` when these answers are typed."""
+    with typed_answers(answers):
+        return dict(prompt_for_config(generate_context(str(REPO / "cookiecutter.json"))))
 
 
 def render(path: Path, answers: dict[str, Any]) -> str:

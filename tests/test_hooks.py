@@ -1,9 +1,8 @@
-"""Before and after: which answers are refused and how, the first commit, and the last words."""
+"""Which answers are refused and how, the first commit, and what is printed at the end."""
 
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,20 +11,19 @@ import post_gen_project
 import pytest
 from conftest import BakedProject, Run
 
-import checked_answers
+import local_extensions
 
 BAD_SLUGS = [
     "Iris",
     "íris",
     "iris project",
     "iris_project",
-    "2024-iris",
     "-iris",
     "iris-",
     "iris--project",
     "x" * 61,
     "con",
-    "prefect",
+    "lpt1",
     "",
     ".",
     "..",
@@ -34,7 +32,6 @@ BAD_SLUGS = [
     "a/b/c",
     "C:\\evil",
     "iris\n",
-    "{{ 7 * 7 }}",
     "'; echo evil; '",
 ]
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell or a POSIX program")
@@ -80,12 +77,12 @@ def test_a_bad_name_is_refused(
 
 @POSIX
 def test_a_name_that_is_no_unicode_is_refused(run: Run, template: Path, tmp_path: Path) -> None:
-    broken = os.fsdecode(b"Iris {{ \xff }}")
+    invalid = os.fsdecode(b"Iris \xff")
     for question in ("project_name", "author_name"):
-        answer = f"{question}={broken}"
+        answer = f"{question}={invalid}"
         finished = run("cookiecutter", template, "--no-input", answer, cwd=tmp_path)
         assert finished.returncode == 1
-        assert "broken Unicode" in finished.stdout
+        assert "invalid Unicode" in finished.stdout
         assert not list(tmp_path.iterdir())
 
 
@@ -96,51 +93,24 @@ def test_all_bad_answers_are_named_at_once_in_the_chosen_language(
     finished = run("cookiecutter", template, "--no-input", *bad, cwd=tmp_path)
     assert finished.returncode == 1
     for words in (
-        "Nenhum projeto foi criado",
+        "Nenhum projeto foi gerado",
         "project_slug 'Íris'",
         "só são permitidas letras minúsculas",
         "author_name ' '",
         "é preciso um nome",
-        "Para responder de novo",
     ):
         assert words in finished.stdout
 
 
-def test_a_replay_file_with_an_unknown_choice_is_refused(
-    run: Run, template: Path, tmp_path: Path
+@pytest.mark.parametrize("name", ["50 {% off", "Team {#1", "{{ Iris"])
+def test_a_syntax_error_on_the_command_line_is_reported_in_one_sentence(
+    run: Run, template: Path, tmp_path: Path, name: str
 ) -> None:
-    run("cookiecutter", template, "--no-input", "-o", "before", cwd=tmp_path)
-    replay = Path(os.environ["HOME"], "replay", f"{template.name}.json")
-    edited = tmp_path / "edited.json"
-    text = replay.read_text(encoding="utf-8").replace('"license": "MIT"', '"license": "GPL"')
-    edited.write_text(text, encoding="utf-8")
-    finished = run("cookiecutter", template, "--replay-file", edited, cwd=tmp_path)
+    finished = run("cookiecutter", template, "--no-input", f"author_name={name}", cwd=tmp_path)
     assert finished.returncode == 1
-    assert "license 'GPL'" in finished.stdout
-    assert "allowed are: MIT, BSD-3-Clause, Apache-2.0, none" in finished.stdout
-
-
-@POSIX
-def test_the_printed_command_keeps_the_good_answers(
-    run: Run, template: Path, tmp_path: Path
-) -> None:
-    name = 'It\'s "{{ x }}" $HOME `id` \\ 🌸'
-    answers = [f"project_name={name}", "project_slug=No", "language=pt-BR", "license=none"]
-    options = ["--no-input", "-o", "a folder"]
-    finished = run("cookiecutter", template, *options, *answers, cwd=tmp_path)
-    command = finished.stdout.strip().splitlines()[-1]
-    assert shlex.split(command)[:4] == [
-        "cookiecutter",
-        str(template),
-        "--output-dir",
-        str(tmp_path / "a folder"),
-    ]
-    assert "project_slug" not in command
-    again = run(*shlex.split(command), cwd=tmp_path, stdin="\ngood-name\n\n\n\n\n")
-    assert again.returncode == 0, again.stdout + again.stderr
-    project = BakedProject(tmp_path / "a folder" / "good-name")
-    assert "LICENSE" not in project.names()
-    assert "Seu projeto está pronto" in again.stdout
+    assert f"'{name}' can be typed at the prompt, but not" in finished.stdout
+    assert "Traceback" not in finished.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_with_f_a_refused_answer_leaves_the_project_that_is_there(
@@ -226,7 +196,9 @@ def test_an_outer_git_process_is_left_alone(run: Run, template: Path, tmp_path: 
     assert git(outer, "status", "--porcelain") == ""
 
 
-def test_without_git_there_is_no_word_of_it(run: Run, template: Path, tmp_path: Path) -> None:
+def test_without_git_the_output_does_not_mention_it(
+    run: Run, template: Path, tmp_path: Path
+) -> None:
     finished = run("cookiecutter", template, "--no-input", cwd=tmp_path, PATH=str(tmp_path))
     assert finished.returncode == 0
     assert "git" not in finished.stdout
@@ -246,7 +218,7 @@ def test_a_commit_that_fails_is_a_hint(run: Run, template: Path, tmp_path: Path)
     assert "README.md" in BakedProject(tmp_path / "iris-project").names()
 
 
-# The last words
+# What is printed at the end
 
 
 def test_the_next_steps_name_the_folder_as_the_user_sees_it(
@@ -286,7 +258,6 @@ def test_nobody_reading_does_no_harm(template: Path, tmp_path: Path) -> None:
     assert "README.md" in BakedProject(tmp_path / "iris-project").names()
 
 
-@pytest.mark.parametrize("module", [checked_answers, post_gen_project])
 @pytest.mark.parametrize(
     ("word", "quoted"),
     [
@@ -299,11 +270,11 @@ def test_nobody_reading_does_no_harm(template: Path, tmp_path: Path) -> None:
     ],
 )
 def test_words_are_quoted_for_windows(
-    monkeypatch: pytest.MonkeyPatch, module: object, word: str, quoted: str
+    monkeypatch: pytest.MonkeyPatch, word: str, quoted: str
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "name", "nt")
-        result = module.quoted(word)  # type: ignore[attr-defined]
+        result = post_gen_project.quoted(word)
     assert result == quoted
 
 
@@ -316,6 +287,6 @@ def test_on_windows_nothing_needs_to_be_activated(monkeypatch: pytest.MonkeyPatc
     assert "source" not in steps
 
 
-def test_everything_is_said_in_both_languages() -> None:
-    for module in (checked_answers, post_gen_project):
+def test_each_message_is_in_both_languages() -> None:
+    for module in (local_extensions, post_gen_project):
         assert module.MESSAGES["en"].keys() == module.MESSAGES["pt-BR"].keys()

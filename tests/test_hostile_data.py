@@ -118,28 +118,28 @@ def usual(kind: str, number: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def flows() -> Any:
-    """Return the modules of the project, from the same folder as other tests do."""
+def modules() -> Any:
+    """Return the modules of the project, from the template's folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(REPO / PROJECT_FOLDER)
-        names = ("checks", "data_engineer", "data_science", "reports", "models")
-        return SimpleNamespace(**{name: importlib.import_module(f"flows.{name}") for name in names})
+        names = ("flows.data_engineer", "flows.data_science", "ml.checks", "ml.data", "ml.report")
+        return SimpleNamespace(
+            **{name.rpartition(".")[2]: importlib.import_module(name) for name in names}
+        )
 
 
-def model_or_sentence(flows: Any, content: bytes, folder: Path) -> str:
+def model_or_sentence(modules: Any, content: bytes, folder: Path) -> str:
     """Do with a file what the flows do, in the same order; return "a model" or the sentence."""
     path = folder / "raw.csv"
     path.write_bytes(content)
-    engineer, science = flows.data_engineer, flows.data_science
+    engineer, science = modules.data_engineer, modules.data_science
     try:
-        data = flows.checks.checked(flows.checks.read_csv(path), "species", 0.3)
-    except flows.checks.BadData as error:
+        data = modules.checks.check_table(modules.data.read_csv(path), "species", 0.3)
+    except modules.data.BadData as error:
         return str(error)
     encoded = engineer.encode_categorical_columns.fn(data, "species")
     classes = engineer.get_classes.fn(data, "species")
     split = engineer.split_data.fn(encoded, 0.3, classes)
-    serializer = engineer.split_data.result_serializer
-    assert serializer == "parquet"
     model = science.train_model.fn(split["train_x"], split["train_y"])
     predictions = science.predict.fn(model, split["test_x"])
     assert set(predictions) <= set(classes)
@@ -148,9 +148,9 @@ def model_or_sentence(flows: Any, content: bytes, folder: Path) -> str:
     return "a model"
 
 
-def check(flows: Any, content: bytes, folder: Path) -> str:
+def check(modules: Any, content: bytes, folder: Path) -> str:
     """Assert what is promised; return what came of it."""
-    outcome = model_or_sentence(flows, content, folder)
+    outcome = model_or_sentence(modules, content, folder)
     if outcome == "a model":
         return outcome
     first, *problems = outcome.splitlines()
@@ -171,26 +171,26 @@ PATIENT = settings(
 @settings(PATIENT, max_examples=250)
 @given(content=tables())
 def test_any_table_gives_a_sentence_or_a_model(
-    flows: Any, tmp_path_factory: pytest.TempPathFactory, content: bytes
+    modules: Any, tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
-    event(check(flows, content, tmp_path_factory.getbasetemp()))
+    event(check(modules, content, tmp_path_factory.getbasetemp()))
 
 
 @pytest.mark.torture
 @settings(PATIENT, max_examples=10_000)
 @given(content=tables())
 def test_a_great_many_tables_give_a_sentence_or_a_model(
-    flows: Any, tmp_path_factory: pytest.TempPathFactory, content: bytes
+    modules: Any, tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
-    event(check(flows, content, tmp_path_factory.getbasetemp()))
+    event(check(modules, content, tmp_path_factory.getbasetemp()))
 
 
 @settings(PATIENT, max_examples=300)
 @given(content=st.binary(max_size=400))
 def test_any_bytes_give_a_sentence(
-    flows: Any, tmp_path_factory: pytest.TempPathFactory, content: bytes
+    modules: Any, tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
-    check(flows, content, tmp_path_factory.getbasetemp())
+    check(modules, content, tmp_path_factory.getbasetemp())
 
 
 @settings(PATIENT, max_examples=500)
@@ -199,8 +199,8 @@ def test_any_bytes_give_a_sentence(
         st.sampled_from(CELLS), st.text(max_size=30).filter(lambda text: "\0" not in text)
     )
 )
-def test_the_dashboard_takes_no_class_for_markdown(flows: Any, name: str) -> None:
-    text = f"| class |\n| --- |\n| {flows.reports._as_is(name)} |\n"
+def test_the_dashboard_takes_no_class_for_markdown(modules: Any, name: str) -> None:
+    text = f"| class |\n| --- |\n| {modules.report._literal(name)} |\n"
     tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(text)
     cell = next(t for t in reversed(tokens) if t.type == "inline")
     assert {child.type for child in cell.children or []} <= {"text", "text_special"}

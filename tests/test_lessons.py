@@ -119,12 +119,12 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         server = importlib.import_module("lessons.workshop.server")
         patch.setattr(server, "HOME", tmp_path_factory.mktemp("home") / "São Paulo")
         started = server.start_server()
-        flows_server = importlib.import_module("flows.server")
+        runtime_server = importlib.import_module("runtime.server")
         try:
-            flows_server.wait_until_ready(started)
+            runtime_server.wait_until_ready(started)
             yield importlib.import_module("lessons.workshop")
         finally:
-            flows_server.stop(started)
+            runtime_server.stop(started)
             os.environ.clear()
             os.environ.update(before)
             os.chdir(here)
@@ -224,7 +224,8 @@ def test_an_exercise_is_short_and_stands_alone(lesson: str) -> None:
     for node in ast.walk(ast.parse(text)):
         imported = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         imported += [one.name for one in node.names] if isinstance(node, ast.Import) else []
-        assert not {name.split(".")[0] for name in imported} & {"flows", "lessons", "exercise"}
+        own = {"flows", "ml", "runtime", "lessons", "exercise"}
+        assert not {name.split(".")[0] for name in imported} & own
 
 
 @pytest.mark.parametrize("lesson", NAMES)

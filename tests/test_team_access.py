@@ -1,4 +1,4 @@
-"""A server with a key, and TLS in front: what a laptop must set, and what is said otherwise."""
+"""A server with a key, and TLS in front: what a laptop must set, and the message without it."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_laptop_needs_address_key_and_certificate(
         ("no certificate", 1, "shows a certificate that this machine does not know: "),
     ],
 )
-def test_what_is_forgotten_or_wrong_is_told_in_one_sentence(  # noqa: PLR0913, PLR0917
+def test_what_is_forgotten_or_wrong_is_named_in_one_sentence(  # noqa: PLR0913, PLR0917
     mistake: str,
     code: int,
     sentence: str,

@@ -33,9 +33,9 @@ KEPT = {
 def prepared(kind: str, configuration: Any) -> Any:
     """Return what a worker of this type would start for a run, as the worker itself makes it."""
     template = json.loads((TEAM / f"{kind}-pool.json").read_text(encoding="utf-8"))
-    made = asyncio.run(configuration.from_template_and_values(template, {}, client=object()))
-    made.prepare_for_flow_run(FlowRun(id=uuid4(), flow_id=uuid4(), name="funny-fox"))
-    return made
+    configured = asyncio.run(configuration.from_template_and_values(template, {}, client=object()))
+    configured.prepare_for_flow_run(FlowRun(id=uuid4(), flow_id=uuid4(), name="funny-fox"))
+    return configured
 
 
 def test_a_docker_worker_starts_the_image_with_the_folders_of_outputs() -> None:

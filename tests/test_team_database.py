@@ -15,7 +15,8 @@ import pytest
 from conftest import BakedProject, Run
 from cookiecutter.main import cookiecutter
 from measure import free_port
-from team import ASKED, Postgres, kill, let_wait, postgres, prefect_server, wait_for
+from team import ASKED, Postgres, kill, postgres, prefect_server, wait_for
+from test_load import let_wait
 from test_running import LONG, ask, only_json, plain_environment
 
 __all__ = ["plain_environment", "postgres"]  # fixtures
@@ -55,7 +56,7 @@ def test_a_run_keeps_its_records_in_postgresql(
         (("+asyncpg", ""), "should be like postgresql+asyncpg://host:5432/database, "),
     ],
 )  # fmt: skip
-def test_a_database_that_cannot_be_used_is_told_in_one_sentence(
+def test_a_database_that_cannot_be_used_is_named_in_one_sentence(
     change: tuple[str, str], sentence: str, project: BakedProject, run: Run, postgres: Postgres
 ) -> None:
     url = postgres.url.replace(*change)
@@ -95,13 +96,13 @@ def run_while_both_are_killed(project: BakedProject, postgres: Postgres, number:
         with prefect_server(project, port, **settings):
             (project.path / "go").touch()
             for one in runs:
-                said = one.communicate(timeout=LONG * 4)[0]
-                assert one.returncode == 0, said
+                output = one.communicate(timeout=LONG * 4)[0]
+                assert one.returncode == 0, output
             ids = flow_run_ids(project)
             assert len(ids) == number
             filter_by_id = {"flow_runs": {"id": {"any_": ids}}}
-            found = ask(f"{url}/flow_runs/filter", filter_by_id)
-            assert Counter(one["state_type"] for one in found) == {"COMPLETED": number}
+            records = ask(f"{url}/flow_runs/filter", filter_by_id)
+            assert Counter(one["state_type"] for one in records) == {"COMPLETED": number}
 
 
 def computing(url: str) -> int:

@@ -17,7 +17,8 @@ import pytest
 from conftest import BakedProject, Run
 from cookiecutter.main import cookiecutter
 from measure import free_port
-from team import ASKED, kill, let_wait, prefect, prefect_server, wait_for
+from team import ASKED, kill, prefect, prefect_server, wait_for
+from test_load import let_wait
 from test_running import ask, completed, plain_environment
 
 __all__ = ["plain_environment"]  # a fixture
@@ -46,17 +47,17 @@ class Host:
                 stderr=log,
             )
         try:
-            wait_for(lambda: "started!" in self.said(project), worker)
+            wait_for(lambda: "started!" in self.output(project), worker)
             yield worker
         finally:
             kill(worker)
 
     def log(self, project: BakedProject) -> Path:
-        """Return the file of what its worker says."""
+        """Return the file with what its worker prints."""
         return project.path / f"{self.name}.log"
 
-    def said(self, project: BakedProject) -> str:
-        """Return what its worker has said so far."""
+    def output(self, project: BakedProject) -> str:
+        """Return what its worker has printed so far."""
         return self.log(project).read_text(encoding="utf-8")
 
 
@@ -70,7 +71,7 @@ def hosts() -> Iterator[list[Host]]:
         subprocess.run(["ip", *arguments], check=True)
 
     with ExitStack() as to_undo:
-        made = []
+        hosts = []
         for number in (1, 2):
             host = Host(f"iris{os.getpid()}-{number}", f"10.88.{number}.2", f"10.88.{number}.1")
             cable = f"iris{os.getpid() % 10**6}-{number}"
@@ -82,15 +83,17 @@ def hosts() -> Iterator[list[Host]]:
             ip("-n", host.name, "address", "add", f"{host.address}/24", "dev", "eth0")
             ip("-n", host.name, "link", "set", "eth0", "up")
             ip("-n", host.name, "link", "set", "lo", "up")
-            made.append(host)
-        yield made
+            hosts.append(host)
+        yield hosts
 
 
 @pytest.fixture
 def project(template: Path, tmp_path: Path) -> BakedProject:
     """Return a new default project whose data-engineer waits until there is a file `go`."""
     path = cookiecutter(str(template), no_input=True, output_dir=str(tmp_path))
-    return let_wait(BakedProject(Path(path)))
+    project = BakedProject(Path(path))
+    let_wait(project)
+    return project
 
 
 @dataclass(frozen=True)
@@ -158,17 +161,17 @@ def test_two_workers_do_one_run_each_and_main_flow_starts_deployments(
         wait_for(lambda: team.states() == ["RUNNING"] * 2)
         assert {one.address, two.address} <= team.clients()
         for host in hosts:
-            assert host.said(project).count("submitting flow run") == 1
+            assert host.output(project).count("submitting flow run") == 1
         (project.path / "go").touch()
         wait_for(lambda: team.states() == ["COMPLETED"] * 2)
         # Its run.json says so a moment after Prefect does, here and below.
         wait_for(lambda: completed(project, "seed", 1) and completed(project, "seed", 2))
 
         # main-flow holds one worker, and so the other one does what it starts.
-        before = [host.said(project).count("submitting flow run") for host in hosts]
+        before = [host.output(project).count("submitting flow run") for host in hosts]
         team.do("prefect deployment run main-flow/iris --param seed=3 --param deployed=true")
         wait_for(lambda: team.states() == ["COMPLETED"] * 5)
-        after = [host.said(project).count("submitting flow run") for host in hosts]
+        after = [host.output(project).count("submitting flow run") for host in hosts]
         assert sorted(b - a for a, b in zip(before, after, strict=True)) == [1, 2]
         wait_for(lambda: completed(project, "seed", 3))
 

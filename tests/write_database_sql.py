@@ -1,4 +1,4 @@
-"""Writes flows/database.sql anew, after a new version of Prefect: `make database`."""
+"""Writes runtime/server/tables.sql, after a new version of Prefect: `make database`."""
 
 import os
 import sqlite3
@@ -8,7 +8,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-TARGET = Path(__file__).parent.parent / "{{ cookiecutter.project_slug }}/flows/database.sql"
+TARGET = Path(__file__).parent.parent / "{{ cookiecutter.project_slug }}/runtime/server/tables.sql"
 HEAD = """\
 -- Prefect {}: the tables of an empty database, as `prefect server database upgrade` leaves them.
 -- Prefect is licensed under Apache-2.0, https://github.com/PrefectHQ/prefect

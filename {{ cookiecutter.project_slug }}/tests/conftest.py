@@ -1,186 +1,39 @@
-"""One Prefect server for all tests, and for each test a project of its own in a temporary folder.
+"""What the tests share: a Prefect server, and for each test a copy of the data to work on."""
 
-Run a row of the article's map alone with, for example, `pytest -k row_08`.
-"""
-
-import atexit
-import importlib
 import json
-import logging
-import os
-import pkgutil
 import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.testing.utilities import prefect_test_harness
 
-import flows
-from flows import ROOT, server
-
-# Prefect reads its settings when it is imported: so they are set, and the server is started,
-# before any test module imports it. Nothing of the user's own Prefect is touched.
-HOME = tempfile.mkdtemp(prefix="prefect-home-")
-atexit.register(shutil.rmtree, HOME, ignore_errors=True)
-for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-    del os.environ[name]
-os.environ["DO_NOT_TRACK"] = "1"
-os.environ["PREFECT_HOME"] = HOME
-os.environ["PREFECT_PROFILES_PATH"] = str(Path(HOME, "profiles.toml"))
-os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"] = "flows.logs.PlainConsoleHandler"
-os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".prefect" / "matplotlib"))  # as main.py does
-os.chdir(ROOT)
-# A shell lets what it runs in the background ignore Ctrl-C, and so would all that is started here.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-SERVER = server.use_server()
-
-MODULES = [importlib.import_module("main")] + [
-    importlib.import_module(f"flows.{module.name}")
-    for module in pkgutil.iter_modules(flows.__path__)
-]
-PROJECT_FILES = ("main.py", "flows", "data/raw", "params.json", "*.toml", "*.yaml")
-PATIENCE_SECONDS = 120  # a test that waits this long fails; none waits when all is well
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command came to."""
-
-    exit_code: int
-    out: str
-    err: str
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what needs no server first: it takes a while to start."""
-    items.sort(key=lambda item: "prefect_server" in getattr(item, "fixturenames", []))
+from runtime import settings
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[server.Server]:
-    """The server of all tests, which answers by now."""
-    server.wait_until_ready(SERVER)
-    with server.settings_for(SERVER):
-        yield SERVER
+def prefect_server() -> Iterator[None]:
+    """A Prefect server for all tests, with a database of its own."""
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the project without outputs, in a path with a space and a letter beyond ASCII.
-
-    The flows of this process work there too: all their paths are derived from `flows.ROOT`.
-    """
-    root = tmp_path / "Projeto São Paulo"
-    for pattern in PROJECT_FILES:
-        for path in ROOT.glob(pattern):
-            target = root / path.relative_to(ROOT)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                shutil.copytree(path, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(path, target)
-    for module in (flows, *MODULES):
-        for name, value in list(vars(module).items()):
-            if isinstance(value, Path) and value.is_relative_to(ROOT):
-                monkeypatch.setattr(module, name, root / value.relative_to(ROOT))
-    monkeypatch.chdir(root)
-    return root
+def project(prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which flows run: they read its data, and leave their outputs there."""
+    for name in ("data/raw", "ml"):
+        shutil.copytree(settings.ROOT / name, tmp_path / name)
+    shutil.copy(settings.ROOT / "pyproject.toml", tmp_path)
+    monkeypatch.setattr(settings, "ROOT", tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
-def everywhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], None]:
-    """Gives a constant another value in all modules, as an edit of the one place would."""
+def facts(project: Path) -> Callable[[str], dict[str, Any]]:
+    """Returns what the run.json of a run says."""
 
-    def change(name: str, value: Any) -> None:
-        modules = [module for module in MODULES if hasattr(module, name)]
-        assert modules, f"no module has {name}"
-        for module in modules:
-            monkeypatch.setattr(module, name, value)
-
-    return change
-
-
-@pytest.fixture
-def command(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """Runs a command of main.py in this process, which saves the seconds of its imports."""
-    from main import main
-
-    def run(*arguments: object) -> Answer:
-        capsys.readouterr()
-        try:
-            exit_code = main([str(argument) for argument in arguments])
-        except SystemExit as ended:
-            exit_code = int(ended.code or 0)
-        return Answer(exit_code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def program(project: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Starts `python main.py ...` as a person does, from a folder that is not the project's."""
-    started = []
-
-    def start(*arguments: object, **environment: str | None) -> "subprocess.Popen[str]":
-        wanted = {**os.environ, "PYTHONIOENCODING": "utf-8", **environment}
-        process = subprocess.Popen(
-            [sys.executable, str(project / "main.py"), *map(str, arguments)],
-            cwd=project.parent,
-            env={name: value for name, value in wanted.items() if value is not None},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
-def states(caplog: pytest.LogCaptureFixture) -> Callable[[], dict[str, str]]:
-    """Returns the final state of each task, as the log names it, since it was last called."""
-    caplog.set_level(logging.INFO)
-
-    def read() -> dict[str, str]:
-        finished = {
-            vars(record)["task_name"]: record.getMessage().split()[-1].partition("(")[0]
-            for record in caplog.records
-            if record.name == "prefect.task_runs" and "Finished in state" in record.getMessage()
-        }
-        caplog.clear()
-        return finished
+    def read(run: str) -> dict[str, Any]:
+        return json.loads((project / "data/processed" / run / "run.json").read_text("utf-8"))
 
     return read
-
-
-def wait_until(condition: Callable[[], Any]) -> Any:
-    """Return what `condition` returns, as soon as that is true."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return value
-
-
-def outputs(project: Path) -> list[str]:
-    """Return all that runs left in a project, but for the cache."""
-    folders = ("data/processed", "models", "reports")
-    paths = [path for folder in folders for path in (project / folder).rglob("*")]
-    return sorted(path.relative_to(project).as_posix() for path in paths)
-
-
-def facts(project: Path, run: str) -> dict[str, Any]:
-    """Return what a run's run.json says."""
-    return json.loads((project / "data" / "processed" / run / "run.json").read_text("utf-8"))

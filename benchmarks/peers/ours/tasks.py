@@ -3,14 +3,14 @@
 import os
 import sys
 
-from flows import CONSOLE_HANDLER
-from flows.server import settings_for, use_server, wait_until_ready
-from main import quick_imports
+from runtime.cli import without_garbage_collection
+from runtime.server import settings_for, use_server, wait_until_ready
 
-os.environ[CONSOLE_HANDLER] = "flows.logs.PlainConsoleHandler"
-with quick_imports():  # as in main.py, and the server starts meanwhile
+os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"] = "runtime.console.PlainConsoleHandler"
+with without_garbage_collection():  # as in main.py, and the server starts meanwhile
     server = use_server()
     from prefect import flow, task
+    from runtime import in_run_folder
 
 
 @task
@@ -19,11 +19,13 @@ def one(number: int) -> int:
 
 
 @flow
+@in_run_folder
 def many(count: int) -> None:
     for number in range(count):
         one(number)
 
 
 if __name__ == "__main__":
-    with settings_for(wait_until_ready(server)):
+    wait_until_ready(server)
+    with settings_for(server):
         many(int(sys.argv[1]))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows import ROOT, UserError
+from runtime.errors import UserError
+from runtime.settings import ROOT
 
 FOLDER = ROOT / "lessons"
 LANGUAGES = ("en", "pt-BR")

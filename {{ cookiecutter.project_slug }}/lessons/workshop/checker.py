@@ -4,11 +4,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from flows import UserError
-from flows.server import Server, wait_until_ready
 from lessons.workshop.catalogue import Lesson
 from lessons.workshop.checking import Judge, Outcome
 from lessons.workshop.progress import fingerprint, is_as_delivered, keep
+from runtime.errors import UserError
+from runtime.server import Server, wait_until_ready
 
 PATIENCE_SECONDS = 5  # a check that has taken longer gives way to a newer text
 

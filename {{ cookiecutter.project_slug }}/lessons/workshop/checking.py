@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows import ROOT, UserError
 from lessons.workshop import server
 from lessons.workshop.catalogue import Lesson
+from runtime.errors import UserError
+from runtime.settings import ROOT
 
 LIMIT_SECONDS = 90  # a check takes one to ten; only a loop without end takes so long
 GRACE_SECONDS = 10  # for what not even the judge can end

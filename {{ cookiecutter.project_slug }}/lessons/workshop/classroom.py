@@ -17,10 +17,10 @@ from uuid import uuid4
 
 import httpx
 
-from flows import UserError
 from lessons.workshop import progress, server
 from lessons.workshop.catalogue import Lesson, fill
 from lessons.workshop.checking import Outcome
+from runtime.errors import UserError
 
 FLOW = "lessons"
 RETRY_SECONDS = 5

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from flows.server import use_server, wait_until_ready
 from lessons.workshop import catalogue
 from lessons.workshop.catalogue import fill, find_lesson, find_lessons
+from runtime.server import use_server, wait_until_ready
 
 # What is slow to import, is imported where it is used: `--help` answers at once.
 Language = Annotated[Literal["en", "pt-BR"] | None, Parameter(help="Language of the sentences.")]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from flows import ROOT
-from flows.server import wait_until_ready
 from lessons.workshop.catalogue import Lesson, chosen_language
+from runtime.server import wait_until_ready
+from runtime.settings import ROOT
 
 # The workshop's own process has a server; `pytest lessons/01_tasks` starts one.
 SERVER = None

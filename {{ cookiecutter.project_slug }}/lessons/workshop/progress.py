@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows import ROOT, UserError
 from lessons.workshop import server
 from lessons.workshop.catalogue import Lesson, fill, workshop_texts
 from lessons.workshop.checking import Outcome
+from runtime.errors import UserError
+from runtime.settings import ROOT
 
 
 def fingerprint(lesson: Lesson) -> str:

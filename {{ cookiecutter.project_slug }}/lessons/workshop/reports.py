@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows import ROOT, UserError
-from flows.server import find
 from lessons.workshop import progress
 from lessons.workshop.catalogue import fill, find_lessons, workshop_texts
 from lessons.workshop.classroom import Report, client_for, read_reports
+from runtime.errors import UserError
+from runtime.server import find
+from runtime.settings import ROOT
 
 PAGE = ROOT / "reports" / "lessons.md"
 CLASS = ROOT / "reports" / "class.csv"

@@ -9,10 +9,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from flows import ROOT
 from lessons.workshop import progress
 from lessons.workshop.catalogue import Lesson, fill, find_lessons, workshop_texts
 from lessons.workshop.checking import Outcome
+from runtime.settings import ROOT
 
 RIGHT, OPEN, QUIET = "bold green", "bold yellow", "dim"
 

@@ -6,8 +6,8 @@ or settings of theirs.
 
 import os
 
-from flows import ROOT
-from flows.server import Server, start
+from runtime.server import Server, start
+from runtime.settings import ROOT
 
 HOME = ROOT / ".prefect" / "lessons"
 
@@ -27,6 +27,6 @@ def start_server() -> Server:
     os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".prefect" / "matplotlib"))
     os.chdir(ROOT)  # Prefect reads prefect.toml from the current folder
     server = start()
-    os.environ["PREFECT_API_URL"] = str(server.api_url)
+    os.environ["PREFECT_API_URL"] = server.api_url
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
     return server

@@ -22,8 +22,8 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
-from flows import ROOT
 from lessons.workshop.records import ENDED_IN, Run, read_run
+from runtime.settings import ROOT
 
 LOGGED_WITHIN_SECONDS = 20  # after its end, the process of a run sends the last lines of its log
 

@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from flows import UserError
 from lessons.workshop import progress, screen
 from lessons.workshop.catalogue import Lesson, workshop_texts
 from lessons.workshop.checker import Checker
 from lessons.workshop.keyboard import pressed, single_keys
+from runtime.errors import UserError
 
 
 @dataclass

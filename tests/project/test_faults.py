@@ -1,0 +1,514 @@
+"""What goes wrong on a machine: runs killed, files damaged, no room, clocks that change."""
+
+import asyncio
+import json
+import os
+import pickle
+import re
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from conftest import Answer, facts
+from flows.data_engineer import INTERIM, PROCESSED
+from flows.data_science import data_science
+from flows.main_flow import main_flow
+from prefect.results import ResultStore
+from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from runtime import UserError, history, locks, models, runs
+from runtime.deployments import read_schedule
+from runtime.errors import CannotWrite
+from runtime.server.database import prepare_database, set_damaged_aside
+from runtime.server.errors import explain
+from runtime.storage import Storage
+
+Command = Callable[..., Answer]
+Program = Callable[..., "Popen[str]"]
+FOLDERS = ("data/interim", "data/processed", "models", "reports")
+
+
+@pytest.fixture(scope="session")
+def one_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The folder with a copy of all outputs of one run, and the run's name."""
+    return {"folder": tmp_path_factory.mktemp("run"), "run": None}
+
+
+@pytest.fixture
+def run(one_run: dict[str, Any], prefect_server: Any, project: Path) -> str:
+    """The name of a run of `main-flow`, whose outputs are in the project."""
+    if one_run["run"]:
+        shutil.copytree(one_run["folder"], project, dirs_exist_ok=True)
+    else:
+        one_run["run"] = main_flow()
+        for folder in FOLDERS:
+            shutil.copytree(project / folder, one_run["folder"] / folder)
+    return str(one_run["run"])
+
+
+# ---- killed
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
+def test_a_killed_run_is_marked_as_crashed_by_the_next(project: Path, program: Program) -> None:
+    own = {"PREFECT_API_URL": None, "PREFECT_HOME": None}
+    first = program(**own)
+    assert first.stderr is not None
+    for line in first.stderr:
+        if "Task run 'split_data" in line:
+            first.kill()
+    first.wait()
+    [killed] = [path.name for path in (project / "data" / "processed").iterdir()]
+    assert facts(project, killed)["state"] == "Running"
+
+    second = program("run", "data-engineer", **own)
+    _out, err = second.communicate()
+    assert second.returncode == 0, err
+    assert err.startswith(f"The run {killed} was killed: it is marked as Crashed.\n"), err
+    assert facts(project, killed)["state"] == "Crashed"
+    assert list((project / ".prefect" / "running").iterdir()) == []
+    with closing(sqlite3.connect(project / ".prefect" / "prefect.db")) as database:
+        rows = database.execute("SELECT id, state_name FROM flow_run").fetchall()
+    states = dict(rows)
+    assert states[facts(project, killed)["flow_run_id"]] == "Crashed"
+    assert sorted(states.values()) in (
+        ["Completed", "Completed", "Crashed"],  # data-engineer had ended
+        ["Completed", "Crashed", "Crashed"],
+    )
+
+
+def as_if_killed(project: Path, run: str, **changes: Any) -> None:
+    """Take back what the end of a run's flows wrote into its run.json."""
+    path = project / "data" / "processed" / run / "run.json"
+    known = facts(project, run) | {"state": "Running", "results": {}} | changes
+    path.write_text(json.dumps(known), encoding="utf-8")
+
+
+def test_latest_is_never_a_run_that_was_killed(project: Path, run: str) -> None:
+    newer = main_flow(model_params={"C": 0.5})
+    assert models.newest_model()["classifier"].C == 0.5
+    as_if_killed(project, newer)
+    assert PROCESSED.read("latest/split_data").location == f"{run}/split_data"
+    assert models.newest_model()["classifier"].C == 1
+    again = data_science()  # reads `latest`, which is the older
+    assert facts(project, again)["reads"] == run
+    as_if_killed(project, again)
+    as_if_killed(project, run)
+    with pytest.raises(UserError, match="There is no 'latest/split_data'"):
+        PROCESSED.read("latest/split_data")
+    with pytest.raises(UserError, match="There is no model yet"):
+        models.newest_model()
+    # Whoever names the run means it: the file is whole.
+    assert PROCESSED.read(f"{newer}/split_data").value
+
+
+def test_the_output_of_a_flow_counts_when_a_later_flow_was_killed(project: Path, run: str) -> None:
+    newer = main_flow(test_data_ratio=0.5)
+    results = facts(project, newer)["results"]
+    as_if_killed(project, newer, results={"split_data": results["split_data"]})
+    assert PROCESSED.read("latest/split_data").location == f"{newer}/split_data"
+
+
+def test_a_killed_run_is_marked_once(project: Path, run: str) -> None:
+    as_if_killed(project, run)
+    lock = project / ".prefect" / "running" / facts(project, run)["flow_run_id"]
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    assert runs.mark_killed_runs() == [run]
+    assert facts(project, run)["state"] == "Crashed"
+    assert not lock.exists()
+    assert runs.mark_killed_runs() == []
+
+
+def test_a_run_that_goes_on_is_left_alone(project: Path) -> None:
+    lock = "from runtime import locks; locks.lock('one'); print('locked', flush=True); input()"
+    with Popen(
+        [sys.executable, "-c", lock], cwd=project, stdin=-1, stdout=-1, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        assert locks.lock_killed() == []
+        process.kill()
+    assert locks.lock_killed() == ["one"]
+    assert locks.lock_killed() == []  # this process has locked it
+    locks.unlock("one")
+    assert list((project / ".prefect" / "running").iterdir()) == []
+
+
+# ---- damaged
+
+
+def flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "cut by one byte": lambda content: content[:-1],
+    "zeroed": lambda content: bytes(len(content)),
+    "emptied": lambda content: b"",
+    "a pickle": lambda content: pickle.dumps({"file": "x"}),
+    "of another version": lambda content: b'{"version": 1}',
+}
+
+
+def damage(path: Path, how: str) -> None:
+    """Damage a file in one of the ways, or put a folder into its place."""
+    if how == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(DAMAGES[how](path.read_bytes()))
+
+
+def in_run(run: str) -> dict[str, str]:
+    return {
+        "split_data": f"data/processed/{run}/split_data.parquet",
+        "record of split_data": f"data/processed/{run}/.records/split_data.json",
+        "get_classes": f"data/processed/{run}/get_classes.json",
+        "record of get_classes": f"data/processed/{run}/.records/get_classes.json",
+    }
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("name", in_run("run"))
+def test_a_damaged_checkpoint_is_refused_by_name(
+    name: str, how: str, project: Path, run: str
+) -> None:
+    file = in_run(run)[name]
+    damage(project / file, how)
+    with pytest.raises(UserError, match=f"{Path(file).stem}.* is damaged: run its flow again"):
+        PROCESSED.read(f"{run}/{name.rsplit(maxsplit=1)[-1]}")
+
+
+@pytest.mark.parametrize("name", in_run("run"))
+def test_a_checkpoint_with_one_bit_flipped_is_refused_or_the_same(
+    name: str, project: Path, run: str
+) -> None:
+    path, location = project / in_run(run)[name], f"{run}/{name.rsplit(maxsplit=1)[-1]}"
+    content, value = path.read_bytes(), repr(PROCESSED.read(location).value)
+    outcomes = set()
+    for at in range(0, len(content), max(1, len(content) // 100)):
+        path.write_bytes(flipped(content, at))
+        try:
+            assert repr(PROCESSED.read(location).value) == value
+            outcomes.add("the same")  # what was hit says nothing about the value
+        except UserError as error:
+            assert re.search(r"damaged|not opened|belongs to another file|There is no", str(error))
+            outcomes.add("refused")
+    assert outcomes == ({"refused", "the same"} if "record" in name else {"refused"})
+
+
+@pytest.mark.parametrize("how", [*DAMAGES, "a folder"])
+@pytest.mark.parametrize("file", ["", ".records/"])
+@pytest.mark.parametrize("task", ["encode_categorical_columns", "draw_report"])
+def test_prefect_does_not_see_a_damaged_file_in_the_cache(
+    task: str, file: str, how: str, project: Path, run: str
+) -> None:
+    [path] = (project / "data" / "interim").glob(f"{file}{task}-*")
+    [record] = (project / "data" / "interim" / ".records").glob(f"{task}-*.json")
+    key = json.loads(record.read_text("utf-8"))["storage_key"]
+    records: Any = INTERIM.by_content.key_storage
+    store = ResultStore(result_storage=INTERIM, metadata_storage=records)
+    assert store.exists(key)
+    damage(path, how)
+    assert not store.exists(key)
+
+
+@pytest.mark.parametrize("how", ["zeroed", "a folder"])
+def test_a_run_computes_again_what_is_damaged_in_the_cache_or_names_it(
+    how: str, project: Path, run: str, command: Command
+) -> None:
+    [path] = (project / "data" / "interim").glob("*.parquet")
+    damage(path, how)
+    answer = command("run", "data-engineer")
+    if how == "zeroed":
+        assert answer.exit_code == 0, answer.err
+        assert PROCESSED.read("latest/split_data").location != f"{run}/split_data"
+    else:
+        assert answer.exit_code == 1
+        assert answer.err.startswith(f"Error: data/interim/{path.name} cannot be written: ")
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_model_is_refused_by_name(
+    how: str, project: Path, run: str, command: Command
+) -> None:
+    file = f"models/{run}/train_model.skops"
+    damage(project / file, how)
+    answer = command("predict", 5.1, 3.5, 1.4, 0.2)
+    assert (answer.exit_code, answer.out) == (2, "")
+    assert answer.err.startswith(f"Error: {file}")
+    assert answer.err.count("\n") == 1
+
+
+def test_a_model_with_one_bit_flipped_is_refused(project: Path, run: str) -> None:
+    path = project / "models" / run / "train_model.skops"
+    content = path.read_bytes()
+    for at in range(0, len(content), len(content) // 100):
+        path.write_bytes(flipped(content, at))
+        with pytest.raises(UserError, match=r"train_model\.skops.*damaged"):
+            models.newest_model()
+
+
+def test_a_run_whose_run_json_is_damaged_is_left_out_by_name(
+    project: Path, run: str, command: Command
+) -> None:
+    newer = main_flow()
+    path = project / "data" / "processed" / newer / "run.json"
+    content = path.read_bytes().rstrip()  # it would be whole without its last byte, too
+    for how in ("truncated", "cut by one byte", "zeroed", "emptied", "a pickle"):
+        history._say_once.cache_clear()  # as in a process that has just started
+        path.write_bytes(DAMAGES[how](content))
+        answer = command("predict", 5.1, 3.5, 1.4, 0.2)
+        assert answer.exit_code == 0
+        [line] = answer.err.splitlines()
+        assert line.startswith(f"data/processed/{newer}/run.json cannot be read: "), how
+        assert line.endswith(". This run is left out."), how
+        assert PROCESSED.read("latest/split_data").location == f"{run}/split_data"
+        assert PROCESSED.read(f"{newer}/split_data").value
+
+
+def test_a_person_may_edit_a_run_json(project: Path, run: str, command: Command) -> None:
+    path = project / "data" / "processed" / run / "run.json"
+    path.write_text(json.dumps({"note": "the best so far", **facts(project, run)}), "utf-8")
+    assert command("run", "data-science").exit_code == 0
+    assert command("predict", 5.1, 3.5, 1.4, 0.2).err == ""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a database of Prefect's, of which the last part is not yet in the main file."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("PREFECT_HOME", str(folder))
+    assert prepare_database(f"sqlite+aiosqlite:///{folder / 'prefect.db'}")
+    source = folder / "prefect.db"
+    with closing(sqlite3.connect(source)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("INSERT INTO configuration VALUES ('1', '1', '1', 'key', '{}')")
+        database.commit()
+        copy = shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(folder)
+    shutil.copytree(copy, folder)
+    assert (folder / "prefect.db-wal").stat().st_size > 0
+    return folder
+
+
+@pytest.mark.parametrize("how", ["truncated", "zeroed", "a pickle", "a folder"])
+def test_a_damaged_database_is_set_aside_and_kept(
+    how: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(home / "prefect.db", how)
+    before = {path.name: path.stat().st_size for path in home.glob("*") if path.is_file()}
+    set_damaged_aside(home / "prefect.db")
+    err = capsys.readouterr().err
+    assert err.startswith(f"Prefect's database {home / 'prefect.db'} is damaged. It is kept as ")
+    assert err.count("\n") == 1
+    assert not list(home.glob("prefect.db")) + list(home.glob("prefect.db-*[lm]"))
+    after = {re.sub(r"\.damaged.*", "", path.name): path for path in home.glob("*.damaged-*")}
+    assert {name: path.stat().st_size for name, path in after.items() if path.is_file()} == before
+    assert prepare_database(f"sqlite+aiosqlite:///{home / 'prefect.db'}")
+
+
+@pytest.mark.parametrize("name", ["prefect.db", "prefect.db-wal"])
+@pytest.mark.parametrize("how", ["untouched", "emptied", "cut by one byte", "zeroed"])
+def test_after_any_damage_the_database_can_be_used_or_is_set_aside(
+    name: str, how: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if how != "untouched":
+        damage(home / name, how)
+    set_damaged_aside(home / "prefect.db")
+    assert prepare_database(f"sqlite+aiosqlite:///{home / 'prefect.db'}")
+    with closing(sqlite3.connect(home / "prefect.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        rows = database.execute("SELECT count(*) FROM configuration").fetchone()
+    if how == "untouched":
+        assert (rows, capsys.readouterr().err) == ((1,), "")
+
+
+def test_a_database_with_one_bit_flipped_can_be_used_or_is_set_aside(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = home / "prefect.db"
+    content = path.read_bytes()
+    outcomes = set()
+    for at in range(0, len(content), len(content) // 40):
+        for other in home.glob("prefect.db?*"):
+            other.unlink()
+        path.write_bytes(flipped(content, at))
+        set_damaged_aside(home / "prefect.db")
+        outcomes.add("set aside" if capsys.readouterr().err else "used")
+        if path.exists():
+            with closing(sqlite3.connect(path)) as database:
+                assert database.execute("PRAGMA quick_check").fetchall() == [("ok",)]
+    assert outcomes == {"set aside", "used"}
+
+
+def test_a_run_goes_on_with_a_new_database(project: Path, program: Program) -> None:
+    (project / ".prefect").mkdir()
+    (project / ".prefect" / "prefect.db").write_bytes(b"SQLite format 3\0" + bytes(5000))
+    process = program("run", "data-engineer", PREFECT_API_URL=None, PREFECT_HOME=None)
+    _out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert re.match(r"Prefect's database \S.*prefect\.db is damaged\. It is kept as ", err), err
+    assert "Traceback" not in err
+    [aside] = (project / ".prefect").glob("prefect.db.damaged-*")
+    assert aside.read_bytes() == b"SQLite format 3\0" + bytes(5000)
+
+
+def test_a_database_of_a_newer_prefect_is_refused_in_a_sentence(
+    home: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(home / "prefect.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+        database.commit()
+    monkeypatch.delenv("PREFECT_API_URL")
+    answer = command("run", "data-engineer")
+    assert (answer.exit_code, answer.out) == (1, "")
+    assert answer.err.startswith("Error: The Prefect server did not start; ")
+    assert "Can't locate revision" in (home / "server.log").read_text("utf-8")
+
+
+# ---- no room, no right
+
+
+@pytest.mark.parametrize("folder", ["data/interim", "data/processed", "models", "reports"])
+def test_what_cannot_be_written_fails_the_run_in_one_sentence(
+    folder: str, project: Path, prefect_server: Any, command: Command
+) -> None:
+    (project / folder).parent.mkdir(exist_ok=True)
+    (project / folder).write_bytes(b"a file where a folder should be")
+    answer = command("run")
+    assert (answer.exit_code, answer.out) == (1, "")
+    assert re.fullmatch(rf"Error: {folder}/\S+ cannot be (read|written): [^\n]+\.\n", answer.err)
+    if folder != "data/processed":
+        [run] = [path.name for path in (project / "data" / "processed").iterdir()]
+        assert facts(project, run)["state"] == "Failed"
+    (project / folder).unlink()
+    assert command("run").exit_code == 0
+
+
+def test_an_end_that_cannot_be_written_down_fails_the_run(
+    project: Path, prefect_server: Any, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Storage.put
+
+    def no_room_at_the_end(self: Storage, key: str, content: bytes) -> None:
+        if b'"ended"' in content:
+            raise CannotWrite("data/processed/… cannot be written: No space left on device.")
+        put(self, key, content)
+
+    monkeypatch.setattr(Storage, "put", no_room_at_the_end)
+    answer = command("run", "data-engineer")
+    assert (answer.exit_code, answer.out) == (1, "")
+    assert answer.err == "Error: data/processed/… cannot be written: No space left on device.\n"
+
+
+def test_a_home_that_cannot_be_written_to_is_named(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.write_bytes(b"a file where a folder should be")
+    monkeypatch.delenv("PREFECT_API_URL")
+    monkeypatch.setenv("PREFECT_HOME", str(home))
+    answer = command("run")
+    assert (answer.exit_code, answer.out) == (1, "")
+    assert re.fullmatch(rf"Error: {home} cannot be used: [^\n]+\.\n", answer.err)
+
+
+# ---- clocks and calendars
+
+
+def test_a_run_over_new_year_is_named_after_its_begin() -> None:
+    begin = datetime(2026, 12, 31, 20, 59, 59, tzinfo=ZoneInfo("America/Sao_Paulo"))
+    assert runs._name(begin, "a-run") == "2026-12-31_23-59-59_a-run"
+    later = datetime(2026, 12, 31, 21, 0, 0, tzinfo=ZoneInfo("America/Sao_Paulo"))
+    assert runs._name(later, "a-run") == "2027-01-01_00-00-00_a-run"
+
+
+def cron_times(cron: str, timezone: str, start: datetime, number: int) -> list[datetime]:
+    """Return when Prefect's server would start the runs of `serve --cron`."""
+    given: Any = read_schedule(None, cron, timezone)
+    schedule: Any = CronSchedule(cron=given.cron, timezone=given.timezone)
+    return asyncio.run(schedule.get_dates(number, start))
+
+
+# Where clocks go forward or back during the night: before and after, 06:00 stays 06:00.
+CHANGES = {
+    "America/New_York": [datetime(2027, 3, 14), datetime(2026, 11, 1)],
+    "Europe/Lisbon": [datetime(2027, 3, 28), datetime(2026, 10, 25)],
+    "America/Sao_Paulo": [datetime(2018, 11, 4), datetime(2019, 2, 17), datetime(2027, 2, 21)],
+}
+
+
+@pytest.mark.parametrize(
+    ("timezone", "day"), [(zone, day) for zone, days in CHANGES.items() for day in days]
+)
+def test_a_daily_schedule_keeps_its_hour_when_clocks_change(timezone: str, day: datetime) -> None:
+    zone = ZoneInfo(timezone)
+    start = day.replace(tzinfo=zone).astimezone(UTC)
+    start = datetime.fromtimestamp(start.timestamp() - 86_400, UTC)
+    times = [time.astimezone(zone) for time in cron_times("0 6 * * *", timezone, start, 4)]
+    assert [time.hour for time in times] == [6] * 4
+    assert all((b.date() - a.date()).days == 1 for a, b in pairwise(times))
+
+
+@pytest.mark.parametrize(
+    ("timezone", "cron", "day"),
+    [
+        ("America/New_York", "30 2 * * *", datetime(2027, 3, 14)),  # there is no such time
+        ("America/New_York", "30 1 * * *", datetime(2026, 11, 1)),  # it comes twice
+        ("Europe/Lisbon", "30 1 * * *", datetime(2027, 3, 28)),
+        ("Europe/Lisbon", "30 1 * * *", datetime(2026, 10, 25)),
+        ("America/Sao_Paulo", "0 0 * * *", datetime(2018, 11, 4)),
+        ("America/Sao_Paulo", "30 23 * * *", datetime(2019, 2, 16)),
+    ],
+)
+def test_a_time_that_is_missing_or_comes_twice_is_run_once(
+    timezone: str, cron: str, day: datetime
+) -> None:
+    zone = ZoneInfo(timezone)
+    start = datetime.fromtimestamp(day.replace(tzinfo=zone).timestamp() - 100_000, UTC)
+    times = cron_times(cron, timezone, start, 5)
+    gaps = [(b - a).total_seconds() / 3600 for a, b in pairwise(times)]
+    assert set(gaps) <= {23, 24, 25}  # a missing time is run an hour earlier
+
+
+def test_every_so_many_seconds_does_not_mind_when_clocks_change() -> None:
+    given: Any = read_schedule(3600, None, None)
+    assert given.timezone is None  # with America/New_York, Prefect would leave out an hour
+    anchor = datetime(2026, 11, 1, 3, tzinfo=UTC)  # before New York's hour that comes twice
+    begin: Any = anchor
+    schedule: Any = IntervalSchedule(interval=given.interval, anchor_date=begin)
+    times = asyncio.run(schedule.get_dates(6, anchor))
+    assert {(b - a).total_seconds() for a, b in pairwise(times)} == {3600}
+
+
+# ---- servers
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://127.0.0.1:9/api/flows/", "http://127.0.0.1:9/api cannot be reached: "),
+        ("https://example.org/iris.csv", None),  # what a task asks for is no server of Prefect's
+    ],
+)
+def test_only_prefects_server_is_blamed_for_what_prefects_server_does(
+    url: str, words: str | None
+) -> None:
+    error = httpx.ConnectError("Connection refused", request=httpx.Request("GET", url))
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        explained = explain(error)
+    assert str(explained).startswith(words) if words else explained is None

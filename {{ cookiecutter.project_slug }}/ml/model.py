@@ -1,0 +1,151 @@
+"""The model: how it is built, what `tune` tries, and how rows are predicted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import loguniform
+from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import ParameterSampler, StratifiedKFold, cross_val_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from ml.data import LARGEST_NUMBER, BadData, printable
+
+# What `tune` tries: parameters of the pipeline below. A list is a choice; a distribution of SciPy
+# is drawn from.
+SEARCH_SPACE: dict[str, Any] = {
+    "C": loguniform(1e-3, 1e3),
+    "class_weight": [None, "balanced"],
+    "columns__numbers__simpleimputer__strategy": ["mean", "median"],
+}
+
+
+def new_model(params: Mapping[str, Any] | None = None) -> Pipeline:
+    """Return a model that is not fitted yet.
+
+    Numbers are scaled and their gaps filled with the mean; any other column is one-hot encoded,
+    a gap being a value of its own, and a text that training never saw is ignored. A feature that is
+    computed from others goes in front of these steps: so `predict` computes it, too.
+
+    `params` are parameters of the classifier, such as `C`, or of a step, with its name in front, as
+    scikit-learn writes them (`columns__numbers__simpleimputer__strategy`). Raises `BadData` for one
+    that does not exist.
+    """
+    columns = ColumnTransformer(
+        [
+            (
+                "numbers",
+                make_pipeline(SimpleImputer(), StandardScaler()),
+                make_column_selector(dtype_include="number"),
+            ),
+            (
+                "texts",
+                OneHotEncoder(handle_unknown="ignore"),
+                make_column_selector(dtype_exclude="number"),
+            ),
+        ]
+    )
+    classifier = LogisticRegression(C=1.0, max_iter=200)
+    model = Pipeline([("columns", columns), ("classifier", classifier)])
+    try:
+        return model.set_params(**_full_names(params or {}))
+    except (ValueError, AttributeError) as error:  # the latter for a part of what has no parts
+        raise BadData("model_params", [printable(" ".join(str(error).split()), 500)]) from None
+
+
+def train(
+    train_x: pd.DataFrame, train_y: pd.Series, params: Mapping[str, Any] | None = None
+) -> Pipeline:
+    """Return a model fitted to the training set; it predicts the names of the classes.
+
+    `train_x` has a row for each of `train_y`. Raises `BadData` for a parameter that the model does
+    not have, and for a value that it does not allow.
+    """
+    model = new_model(params)
+    try:
+        model.fit(train_x, train_y)
+    except (ValueError, TypeError) as error:
+        if not params:
+            raise
+        raise BadData("model_params", [printable(" ".join(str(error).split()), 500)]) from None
+    # What each column of raw data must be, for `predict_rows`.
+    model.feature_types_ = {
+        name: "number" if pd.api.types.is_numeric_dtype(kind) else "text"
+        for name, kind in train_x.dtypes.items()
+    }
+    return model
+
+
+def draw_candidates(number: int, seed: int) -> list[dict[str, Any]]:
+    """Return parameters drawn at random from SEARCH_SPACE; more begin with the same ones."""
+    drawn = ParameterSampler(SEARCH_SPACE, number, random_state=seed)
+    return [{name: _plain(value) for name, value in candidate.items()} for candidate in drawn]
+
+
+def check_folds(train_y: pd.Series, folds: int) -> None:
+    """Raise `BadData` where a class has fewer rows than there are folds."""
+    rows = train_y.value_counts()
+    if rows.min() < folds:
+        problem = f"the class {printable(str(rows.idxmin()))} has only {rows.min()} rows in it"
+        raise BadData(f"The training set, for folds={folds},", [problem])
+
+
+def cross_validate(
+    train_x: pd.DataFrame, train_y: pd.Series, params: Mapping[str, Any], folds: int, seed: int
+) -> list[float]:
+    """Return a candidate's accuracy (0 to 1) on each fold, trained on the others.
+
+    Each class has the same share in every fold.
+    """
+    parts = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    scores = cross_val_score(new_model(params), train_x, train_y, cv=parts, error_score="raise")
+    return [float(score) for score in scores]
+
+
+def predict_rows(model: Pipeline, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the `class` of each row, and its `probability` (0 to 1) where the model gives one.
+
+    `rows` have the columns of the raw data, as texts or as numbers. Raises `BadData` for a missing
+    column, and for a text where a number is needed.
+    """
+    types: dict[str, str] = model.feature_types_
+    if missing := [name for name in types if name not in rows.columns]:
+        raise BadData("The rows", [f"there is no column {name!r}" for name in missing])
+    features = pd.DataFrame(
+        {
+            name: _as_numbers(rows[name]) if kind == "number" else rows[name].astype("str")
+            for name, kind in types.items()
+        }
+    )
+    answers = pd.DataFrame({"class": model.predict(features)}, index=rows.index)
+    if hasattr(model, "predict_proba"):
+        answers["probability"] = model.predict_proba(features).max(axis=1)
+    return answers
+
+
+def _as_numbers(values: pd.Series) -> pd.Series:
+    try:
+        numbers = pd.to_numeric(values).astype("float64")
+    except (ValueError, OverflowError) as error:
+        no_number = values[values.notna() & pd.to_numeric(values, errors="coerce").isna()]
+        reason = f", not {printable(repr(no_number.iloc[0]))}" if len(no_number) else f": {error}"
+        raise BadData("The rows", [f"{values.name} must be a number{reason}"]) from None
+    if (numbers.abs() > LARGEST_NUMBER).any():
+        problem = f"{values.name} must not be infinite, nor beyond {LARGEST_NUMBER:.0e}"
+        raise BadData("The rows", [problem])
+    return numbers
+
+
+def _full_names(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters by their names in the pipeline; a short name is the classifier's."""
+    return {name if "__" in name else f"classifier__{name}": params[name] for name in params}
+
+
+def _plain(value: Any) -> Any:
+    """Return a drawn value as plain Python, a fraction with four digits."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return float(f"{value:.4g}") if isinstance(value, float) else value

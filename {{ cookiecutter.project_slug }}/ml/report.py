@@ -1,0 +1,213 @@
+"""What a run tells people: metrics, a table of the classes, a picture, one HTML page.
+
+Everything is returned as a value: it is the flow that writes it to `reports/` and to the dashboard.
+"""
+
+import base64
+import html
+import io
+import json
+import re
+import warnings
+from dataclasses import dataclass, field
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import (
+    ConfusionMatrixDisplay,
+    confusion_matrix,
+    precision_recall_fscore_support,
+)
+from sklearn.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PAGE = Template("""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>$title</title>
+<style>
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: auto; padding: 1rem }
+  table { border-collapse: collapse }
+  th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ccc }
+  th:first-child { text-align: left }
+  img { max-width: 100% }
+</style>
+<h1>Accuracy on the test set: $accuracy</h1>
+<p>Run <code>$title</code>, $rows rows in the test set.</p>
+$metrics
+<h2>Each class</h2>
+$classes
+<p>Precision: of the rows that were predicted as this class, the share that belong to it.
+Recall: of the rows of this class, the share that was predicted as such.
+F1: the harmonic mean of both. Support: rows of this class in the test set.</p>
+<h2>Confusion matrix</h2>
+<img alt="Confusion matrix: true classes by predicted classes" src="$picture">
+</html>
+""")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report is made of, as values.
+
+    `files` are its files by name; `metrics` are numbers by name, for run.json; `table` and
+    `markdown` are for the dashboard.
+    """
+
+    files: dict[str, bytes]
+    table: pd.DataFrame
+    metrics: dict[str, float] = field(default_factory=dict)
+    markdown: str = ""
+
+
+def make_report(predictions: np.ndarray, test_y: pd.Series, picture: bytes, title: str) -> Report:
+    """Return the report on `predictions`, names of classes of shape (rows,).
+
+    `picture` is the PNG of `draw_evaluation`.
+    """
+    metrics = {"accuracy": float((predictions == test_y.to_numpy()).mean())}
+    names = class_names(predictions, test_y)
+    figures = precision_recall_fscore_support(
+        _codes(test_y, names), _codes(predictions, names), labels=range(len(names)), zero_division=0
+    )
+    columns = ["precision", "recall", "F1", "support"]
+    classes = pd.DataFrame(dict(zip(columns, figures, strict=True)), index=names)
+    image = "data:image/png;base64," + base64.b64encode(picture).decode()
+    accuracy = f"{metrics['accuracy']:.2%}"
+    others = [f"<li>{name}: {value:.4f}" for name, value in metrics.items() if name != "accuracy"]
+    page = PAGE.substitute(
+        title=html.escape(title),
+        accuracy=accuracy,
+        rows=len(test_y),
+        metrics=f"<ul>{''.join(others)}</ul>" if others else "",
+        classes=classes.to_html(float_format="{:.3f}".format, border=0),
+        picture=image,
+    )
+    rows = [
+        f"| {_literal(name)} | {row['precision']:.3f} | {row['recall']:.3f} | {row['F1']:.3f} "
+        f"| {row['support']:.0f} |"
+        for name, row in classes.iterrows()
+    ]
+    markdown = "\n".join(
+        [
+            f"# Accuracy on the test set: {accuracy}\n",
+            *(f"{name}: {value:.4f}\n" for name, value in metrics.items() if name != "accuracy"),
+            "| class | precision | recall | F1 | support |",
+            "| --- | ---: | ---: | ---: | ---: |",
+            *rows,
+            f"\n![Confusion matrix]({image})\n",
+        ]
+    )
+    values = {**metrics, "classes": classes.to_dict(orient="index")}
+    files = {
+        "report.html": page.encode(),
+        "confusion_matrix.png": picture,
+        "metrics.json": (json.dumps(values, indent=2) + "\n").encode(),
+    }
+    table = classes.round(3).rename(index=_literal).reset_index(names="class")
+    return Report(files, table, metrics, markdown)
+
+
+def draw_evaluation(model: Pipeline, test_x: pd.DataFrame, test_y: pd.Series) -> bytes:
+    """Return a PNG: the confusion matrix of a model on the test set, true classes by predicted.
+
+    Its size grows with the number of classes, so that no label is cut off.
+    """
+    predictions = model.predict(test_x)
+    names = class_names(predictions, test_y)
+    counts = confusion_matrix(
+        _codes(test_y, names), _codes(predictions, names), labels=range(len(names))
+    )
+    side = 3.5 + 0.5 * len(names)
+    figure = _figure(side + 1, side)
+    axes = figure.add_subplot(1, 1, 1)
+    labels = [name.replace("$", r"\$") for name in names]  # a price is no formula
+    display = ConfusionMatrixDisplay(counts, display_labels=labels)
+    display.plot(cmap="Blues", xticks_rotation=45, ax=axes)
+    axes.set(xlabel="Predicted class", ylabel="True class")
+    return _png(figure)
+
+
+def make_search_report(table: pd.DataFrame) -> Report:
+    """Return the report on a search.
+
+    `table` has a row for each candidate: its parameters; `accuracy` and `std` over the folds (0 to
+    1); and `error`, which says what happened where these two are missing.
+    """
+    values = table.astype("object").where(table.notna(), None).to_dict(orient="records")
+    files = {
+        "search.json": (json.dumps(values, indent=2, default=str) + "\n").encode(),
+        "search.png": draw_search(table),
+    }
+    ranked = table.sort_values("accuracy", ascending=False).round(4).astype("str")
+    return Report(files, ranked)
+
+
+def draw_search(table: pd.DataFrame) -> bytes:
+    """Return a PNG: the accuracy of each candidate by its first parameter.
+
+    Colours tell the other parameters apart, where they have few values.
+    """
+    first, *others = table.columns.drop(["accuracy", "std", "error"])
+    table = table.dropna(subset="accuracy")
+    values = table[others].map(str).to_numpy()
+    labels = pd.Series([", ".join(row) for row in values], index=table.index, dtype="str")
+    if labels.nunique() > 10:
+        labels[:] = ""
+    figure = _figure(8, 5)
+    axes = figure.add_subplot()
+    is_number = pd.api.types.is_numeric_dtype(table[first])
+    for label, rows in table.groupby(labels):
+        x = rows[first] if is_number else rows[first].astype("str")
+        axes.errorbar(x, rows["accuracy"], rows["std"], fmt="o", alpha=0.7, capsize=3, label=label)
+    axes.set(xlabel=first, ylabel="Accuracy over the folds (bars: standard deviation)")
+    if is_number and (table[first] > 0).all() and table[first].max() > 50 * table[first].min():
+        axes.set_xscale("log")
+    axes.grid(alpha=0.3)
+    if labels.nunique() > 1:
+        axes.legend(title=", ".join(others), loc="lower right")
+    return _png(figure)
+
+
+def class_names(predictions: np.ndarray, test_y: pd.Series) -> list[str]:
+    """Return the names of all classes, sorted."""
+    names = test_y.cat.categories if isinstance(test_y.dtype, pd.CategoricalDtype) else test_y
+    return sorted({*map(str, pd.unique(names)), *map(str, pd.unique(predictions))})
+
+
+def _codes(names: Any, classes: list[str]) -> np.ndarray:
+    """Return the number of each name among the classes: scikit-learn counts them much faster."""
+    return pd.Categorical(names, categories=classes).codes
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """Return an empty figure of this size in inches, drawn without a screen."""
+    # Not imported above: a run that finds its picture in the cache does not wait for it.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    png = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is a box
+        figure.savefig(png, dpi=150)
+    return png.getvalue()
+
+
+def _literal(name: Any) -> str:
+    """Return Markdown that shows a class by its name, whatever is in it.
+
+    The dashboard takes the cells of a table for Markdown, too: a name could load a picture.
+    """
+    text = html.escape(" ".join(str(name).split()), quote=False)
+    return re.sub(r"([\\`*_\[\]()#!|~$:])", r"\\\1", text)

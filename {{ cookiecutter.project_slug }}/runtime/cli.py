@@ -1,0 +1,344 @@
+"""The commands of main.py, and what a person reads when one cannot do its work.
+
+Nothing heavy is imported before it is needed: `--help` and a mistyped parameter answer at once.
+"""
+
+import atexit
+import gc
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from runtime import settings
+from runtime.discovery import find_flows
+from runtime.errors import UserError, is_for_user, without_password
+
+if TYPE_CHECKING:
+    from runtime.server import Server
+
+    FlowName = str
+else:
+    FlowName = Literal[tuple(find_flows())]
+
+STARTED_IN = Path.cwd()
+
+app = App(
+    name="main.py",
+    help="Iris with Prefect: prepare the data, train a model, report how good it is.",
+    help_epilogue="Any command with --debug shows the whole traceback of an error.",
+    version_flags=[],
+)
+if (settings.ROOT / "lessons").is_dir():
+    app.command("lessons.workshop.commands:app", name="lessons", help="Learn Prefect step by step.")
+
+
+@app.default
+@app.command
+def run(
+    flow: FlowName = "main-flow",
+    *,
+    param: Annotated[list[str] | None, Parameter(negative="")] = None,
+    param_file: Path | None = None,
+) -> None:
+    """Run a flow once, and show its result.
+
+    Parameters
+    ----------
+    flow
+        Flow to run.
+    param
+        One parameter as name=value, as often as you like; wins over the file.
+    param_file
+        JSON file with parameters, such as params.json.
+    """
+    from runtime.parameters import read_parameters
+    from runtime.server import settings_for, use_server, wait_until_ready
+
+    source = find_flows()[flow]
+    file = STARTED_IN / param_file if param_file else None
+    parameters = read_parameters(source, param or [], file)
+    check_settings()
+    last_lines: list[str] = []
+    # Python calls last what was registered first: when these are printed, Prefect has sent its
+    # logs, and the server has written them.
+    atexit.register(print_last, last_lines)
+    with without_garbage_collection():
+        # The server starts while this process imports; Prefect comes when its address is known.
+        server = use_server(meanwhile=lambda: import_if_installed("pandas"))
+        function = source.load()
+        # What only the last tasks use is imported while the first ones wait for the server.
+        late = ("skops.io", "matplotlib.backends.backend_agg")
+        threading.Thread(target=import_if_installed, args=late, daemon=True).start()
+    check_outputs()
+    wait_until_ready(server)
+    with settings_for(server):
+        name_killed_runs()
+        function(**parameters)
+    from runtime import runs
+
+    dashboard = "python main.py ui" if server.process else dashboard_of(server)
+    last_lines += ["", runs.summary(runs.last_run, dashboard), ""]
+
+
+@app.command
+def serve(
+    *, every: int | None = None, cron: str | None = None, timezone: str | None = None
+) -> None:
+    """Serve the flows as deployments, with the dashboard, until Ctrl-C.
+
+    Parameters
+    ----------
+    every
+        Run main-flow every so many seconds.
+    cron
+        Run main-flow at these times, such as "0 6 * * *" for every day at six.
+    timezone
+        Time zone of --cron, such as America/Sao_Paulo; this machine's where it is left out.
+    """
+    server = start_dashboard()
+    from runtime.deployments import read_schedule, serve_flows
+
+    schedule = read_schedule(every, cron, timezone)
+    wait_for_dashboard(server)
+    serve_flows(schedule)
+
+
+@app.command
+def ui(*, browser: bool = True) -> None:
+    """Open the dashboard, where each flow can be run with other parameters, until Ctrl-C.
+
+    Parameters
+    ----------
+    browser
+        Open the page in the browser.
+    """
+    server = start_dashboard()
+    from runtime.deployments import serve_flows
+
+    dashboard = wait_for_dashboard(server)
+    if browser:
+        import webbrowser
+
+        webbrowser.open(dashboard)
+    serve_flows(schedule=None)
+
+
+@app.command
+def visualize(flow: FlowName = "main-flow") -> None:
+    """Draw the graph of a flow: as Mermaid text, and as SVG and PNG where Graphviz is installed.
+
+    Parameters
+    ----------
+    flow
+        Flow to draw.
+    """
+    from runtime.graphs import draw
+
+    print(draw(find_flows()[flow].load()))
+
+
+@app.command
+def predict(*values: str, csv: Path | None = None) -> None:
+    """Predict the class of one row, or of each row of a CSV file, with the newest model.
+
+    Parameters
+    ----------
+    values
+        The row: one value for each feature, in the order of the training data.
+    csv
+        CSV file with a header that names the features.
+    """
+    # The one place where this folder uses `ml`.
+    import pandas as pd
+
+    from ml.data import read_csv
+    from ml.model import predict_rows
+    from runtime.models import newest_model
+
+    model = newest_model()
+    if not hasattr(model, "feature_types_"):
+        raise UserError("The newest model is not one that `train` in ml/model.py returned.")
+    if csv:
+        rows = read_csv(STARTED_IN / csv)
+        # The data may have a column `class` itself.
+        names: Any = {"left_index": True, "right_index": True, "suffixes": ("", "_predicted")}
+        answers = rows.merge(predict_rows(model, rows), **names)
+        print(answers.to_csv(index=False, lineterminator="\n").rstrip("\n"))
+        return
+    features = list(getattr(model, "feature_types_", ()))
+    if len(values) != len(features):
+        raise UserError(f"The model needs {len(features)} values: {', '.join(features)}.")
+    answer = predict_rows(model, pd.DataFrame([values], columns=features)).iloc[0]
+    probability = f" (probability {answer['probability']:.3f})" if "probability" in answer else ""
+    print(f"{answer['class']}{probability}")
+
+
+@app.command
+def doctor() -> None:
+    """Check Python, packages, folders, port, Graphviz and a server start; say what to do."""
+    from runtime.doctor import examine
+
+    if not examine():
+        sys.exit(1)
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; return 0, 2 for input that cannot be used, 1 for a run that failed."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    os.chdir(settings.ROOT)  # Prefect reads prefect.toml from the current folder
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("MPLCONFIGDIR", str(settings.ROOT / ".prefect" / "matplotlib"))
+    # As in the workers of Dask and Ray: a model is the same whatever the number of processors, and
+    # is trained sooner where columns are few (2.6 s instead of 3.5 on 1.2e6 rows).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if not debug:
+        handler = "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"
+        os.environ[handler] = "runtime.console.PlainConsoleHandler"
+    for stream in (sys.stdout, sys.stderr):
+        # A console that lacks a letter shows "?" instead.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError:
+        return 2
+    except BrokenPipeError:
+        discard_output()
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        return print_error(error)
+    return 0
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run a command as `main` does, and end this process as soon as all is written.
+
+    Python would take each of its objects apart, for 0.1 s, while a thread may still import what
+    this run turned out not to need.
+    """
+    exit_codes: list[int] = []
+
+    def end() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for code in exit_codes:
+            os._exit(code)
+
+    atexit.register(end)  # the first to be registered, the last to be called
+    exit_codes.append(main(arguments))
+    return exit_codes[0]
+
+
+def print_error(error: Exception) -> int:
+    """Print an error as a sentence; return the exit code."""
+    explained: Any = error
+    if not is_for_user(error) and "prefect" in sys.modules:  # it may be the server's
+        from runtime.server.errors import explain
+
+        explained = explain(error) or error
+    if is_for_user(explained):
+        print(without_password(f"Error: {explained}"), file=sys.stderr)
+        return int(explained.exit_code)
+    print(without_password(f"Error: {type(error).__name__}: {error}"), file=sys.stderr)
+    print("The run failed; --debug shows where.", file=sys.stderr)
+    return 1
+
+
+def print_last(lines: list[str]) -> None:
+    """Print the last lines of a run, if there is somebody who reads them."""
+    try:
+        print(*lines, sep="\n", end="", flush=True)
+    except BrokenPipeError:
+        discard_output()
+
+
+def discard_output() -> None:
+    """Give up stdout, since what read it (such as `head`) has read enough.
+
+    Python would else complain at its end of what is still to be written.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Import without looking for garbage: imports make many objects, and hardly any garbage."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
+
+
+def import_if_installed(*modules: str) -> None:
+    """Import modules; where one is missing, what needs it says so."""
+    for module in modules:
+        with suppress(ImportError):
+            import_module(module)
+
+
+def check_settings() -> None:
+    """Raise `UserError` for a bad setting now, not when a run is over."""
+    from runtime.engines import check_engine
+
+    settings.keep_runs()
+    settings.outputs()
+    check_engine()
+
+
+def check_outputs() -> None:
+    """Raise `UserError` where the bucket of OUTPUTS cannot be used."""
+    from runtime.storage import Storage
+
+    if address := settings.outputs():
+        Storage(address).check()
+
+
+def start_dashboard() -> "Server":
+    """Start this project's server with its pages; raise `UserError` where one already runs."""
+    from runtime.server import find, use_server
+
+    check_settings()
+    if running := find():
+        raise UserError(f"This project's dashboard already runs: {running.ui_url}")
+    return use_server(dashboard=True)
+
+
+def wait_for_dashboard(server: "Server") -> str:
+    """Print and return the address of the dashboard when it can be opened."""
+    from runtime.server import wait_until_ready
+
+    check_outputs()
+    wait_until_ready(server)
+    name_killed_runs()
+    dashboard = dashboard_of(server)
+    print(f"Dashboard: {dashboard}   (Ctrl-C stops it)", flush=True)
+    return dashboard
+
+
+def dashboard_of(server: "Server") -> str:
+    """Return the address of the pages; of a server of the user's, Prefect knows it."""
+    if server.is_own:
+        return server.ui_url
+    from prefect.settings import PREFECT_UI_URL
+
+    return without_password(str(PREFECT_UI_URL.value()))
+
+
+def name_killed_runs() -> None:
+    """Mark the runs that were killed, now that a server answers, and name them."""
+    from runtime.runs import mark_killed_runs
+
+    for run in mark_killed_runs():
+        print(f"The run {run} was killed: it is marked as Crashed.", file=sys.stderr)

@@ -1,0 +1,54 @@
+"""What of Prefect's log is shown in the terminal; the dashboard always shows all of it."""
+
+import logging
+import re
+import sys
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+from prefect.logging.handlers import PrefectConsoleHandler
+
+from runtime import server, settings
+from runtime.errors import is_for_user, without_password
+
+# That Prefect cannot keep an error in the format of a task's result.
+NOISE = re.compile("Failed to serialize object of type")
+# A state with an error of several lines, which Prefect writes as repr() does.
+LONG_STATE = re.compile(r"(Finished in state \w+\((['\"]).*?)(?<!\\)\\n.*")
+
+
+class PlainConsoleHandler(PrefectConsoleHandler):
+    """Prefect's console handler, without tracebacks (`--debug` is for them) and without noise."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.is_terminal = self.console.is_terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record, unless it says nothing to a person; other handlers get it whole."""
+        message = record.getMessage()
+        leads_nowhere = message.startswith("View at ") and server.ends_with_this_run
+        if leads_nowhere or NOISE.search(message):
+            return
+        error = record.exc_info[1] if record.exc_info else None
+        if is_for_user(error):
+            return  # the state says it too, and main.py once more at the end
+        record = copy(record)
+        if error and str(error) not in message:
+            message = f"{message}: {error}"
+        # The states of the flows repeat that of the task, which is logged as an error.
+        if record.levelno < logging.ERROR or main_py_says_errors():
+            message = LONG_STATE.sub(r"\1 …\2)", message)
+        record.msg, record.args = without_password(message), ()
+        record.exc_info = record.exc_text = None
+        if self.is_terminal:
+            super().emit(record)
+        else:  # in a file there is nothing to colour, and rich takes its time
+            logging.StreamHandler.emit(self, record)
+
+
+def main_py_says_errors() -> bool:
+    """Tell whether main.py runs here, which prints an error when the run is over."""
+    program = getattr(sys.modules["__main__"], "__file__", None)
+    return program is not None and Path(program).resolve() == settings.ROOT / "main.py"

@@ -1,0 +1,79 @@
+"""Serves the flows as the deployments that prefect.yaml describes, from this one terminal."""
+
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import prefect
+import yaml
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ObjectNotFound
+from prefect.flows import load_flow_from_entrypoint
+from prefect.schedules import Cron, Interval, Schedule
+from pydantic import ValidationError
+from tzlocal import get_localzone_name
+
+from runtime import settings
+from runtime.discovery import find_flows
+from runtime.errors import UserError
+
+SCHEDULED, SCHEDULE_NAME = "main-flow", "iris-schedule"
+# A run that comes due while another is still going is cancelled: runs never overlap or pile up.
+ONE_AT_A_TIME = ConcurrencyLimitConfig(
+    limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+)
+LOOK_EVERY_SECONDS = 2  # for runs that are due; Prefect's 10 is long for who clicked on "Quick run"
+
+
+def read_schedule(every: int | None, cron: str | None, timezone: str | None) -> Schedule | None:
+    """Return the schedule for `main-flow`, or None where none is asked for.
+
+    `every` is in seconds; `timezone` goes with `cron`, this machine's where it is None. Raises
+    `UserError` for both at once, an interval under a second, and a bad cron or time zone.
+    """
+    if every is not None and cron is not None:
+        raise UserError("Give --every or --cron, not both.")
+    if every is not None:
+        if every < 1:
+            raise UserError(f"--every {every} is not allowed, it is a number of seconds from 1 on.")
+        return Interval(timedelta(seconds=every))
+    if cron is None:
+        return None
+    timezone = timezone or get_localzone_name()
+    try:
+        CronSchedule(cron=cron, timezone=timezone)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(f"--{problem['loc'][0]} {problem['input']!r}: {problem['msg']}.") from None
+    return Cron(cron, timezone=timezone)
+
+
+def serve_flows(schedule: Schedule | None) -> None:
+    """Serve the deployments of prefect.yaml and all other flows, until Ctrl-C.
+
+    The schedule is a deployment of its own: a run that a person starts is never cancelled for it.
+    """
+    text = (settings.ROOT / "prefect.yaml").read_text(encoding="utf-8")
+    described = {each["entrypoint"]: each for each in yaml.safe_load(text)["deployments"]}
+    tags = [tag for each in described.values() for tag in each["tags"]][:1]  # the project's name
+    for source in find_flows().values():
+        described.setdefault(source.entrypoint, {"name": "iris", "tags": tags})
+    deployments: list[Any] = []
+    for entrypoint, each in described.items():
+        flow: Flow[..., str] = load_flow_from_entrypoint(entrypoint)
+        about: dict[str, Any] = {key: each.get(key) for key in ("description", "tags")}
+        deployments.append(flow.to_deployment(name=each["name"], **about))
+        if schedule is not None and flow.name == SCHEDULED:
+            on_schedule: dict[str, Any] = {"schedule": schedule, "concurrency_limit": ONE_AT_A_TIME}
+            deployments.append(flow.to_deployment(name=SCHEDULE_NAME, **about, **on_schedule))
+
+    # An earlier schedule goes; if it was killed during a run, so does the place that the run held.
+    with get_client(sync_client=True) as client, suppress(ObjectNotFound):
+        earlier = client.read_deployment_by_name(f"{SCHEDULED}/{SCHEDULE_NAME}")
+        client.delete_deployment(earlier.id)
+    # Prefect would take up a run ten seconds before it is due: then it counts as going on, and the
+    # one that is due meanwhile would be cancelled.
+    prefect.serve(*deployments, query_seconds=LOOK_EVERY_SECONDS, prefetch_seconds=0)

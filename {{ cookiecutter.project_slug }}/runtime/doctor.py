@@ -1,0 +1,122 @@
+"""Looks for what keeps a run from working on this machine, and says what to do about it."""
+
+import shutil
+import socket
+import sys
+import tempfile
+import tomllib
+from importlib import metadata
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from runtime import server, settings
+from runtime.errors import UserError
+from runtime.storage import Storage
+
+
+class Note(Exception):
+    """Something that a run can do without."""
+
+
+def examine() -> bool:
+    """Print a line for each check; return whether a run can work."""
+    healthy = True
+    for check in (python, packages, folders, port, graphviz, prefect_server, outputs):
+        try:
+            mark, text = "ok", check()
+        except Note as note:
+            mark, text = "note", str(note)
+        except UserError as error:
+            mark, text, healthy = "FAIL", str(error), False
+        name = check.__name__.rpartition("_")[2].capitalize()
+        print(f"{mark:<5}{name:<10}{text}", flush=True)
+    return healthy
+
+
+def python() -> str:
+    """Check Python's version."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    wanted = str(_project()["requires-python"])
+    if version not in SpecifierSet(wanted):
+        raise UserError(f"{version}: install Python {wanted}")
+    return version
+
+
+def packages() -> str:
+    """Check that the packages of pyproject.toml are installed, in versions that fit."""
+    wrong, requirements = [], [Requirement(line) for line in _project()["dependencies"]]
+    for wanted in requirements:
+        if wanted.marker and not wanted.marker.evaluate():
+            continue  # not for this machine
+        try:
+            installed = metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{wanted.name} is missing")
+        else:
+            if installed not in wanted.specifier:
+                wrong.append(f"{wanted.name} is {installed}")
+    if wrong:
+        raise UserError(f"{', '.join(wrong)}: run pip install -r requirements.txt")
+    return f"{len(requirements)} packages fit pyproject.toml"
+
+
+def folders() -> str:
+    """Check that the folders of the outputs can be written to."""
+    for folder in (".prefect", "data/interim", "data/processed", "models", "reports"):
+        try:
+            (settings.ROOT / folder).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=settings.ROOT / folder):
+                pass
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written to: {error.strerror}") from None
+    free = shutil.disk_usage(settings.ROOT).free / 2**30
+    if free < 1:
+        raise UserError(f"only {free:.1f} GiB are free: make room")
+    return f"can be written to, {free:.0f} GiB free"
+
+
+def port() -> str:
+    """Check the dashboard's port."""
+    if running := server.find():
+        return f"this project's dashboard runs at {running.ui_url}"
+    with socket.socket() as probe:
+        if probe.connect_ex((server.HOST, server.FIRST_PORT)) == 0:
+            raise Note(f"{server.FIRST_PORT} is in use: the dashboard takes the next free one")
+    return f"{server.FIRST_PORT} is free"
+
+
+def graphviz() -> str:
+    """Check that graphs can be drawn as pictures."""
+    if path := shutil.which("dot"):
+        return path
+    raise Note("not found: `visualize` draws Mermaid only; see https://graphviz.org/download")
+
+
+def prefect_server() -> str:
+    """Start the server that a run would use, and ask it."""
+    used = server.use_server()
+    server.wait_until_ready(used)
+    from prefect.client.orchestration import get_client  # now it knows which server is meant
+
+    from runtime.server.errors import explain
+
+    with get_client(sync_client=True) as client:
+        if problem := client.api_healthcheck():
+            known = explain(problem)
+            raise known or UserError(f"{used.api_url} does not answer: {problem}")
+    return "starts and answers" if used.process else f"answers at {used.api_url}"
+
+
+def outputs() -> str:
+    """Check the bucket of OUTPUTS."""
+    if address := settings.outputs():
+        Storage(address).check()
+        return f"go to {address}"
+    return "stay in this folder"
+
+
+def _project() -> dict[str, list[str]]:
+    text = (settings.ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    project: dict[str, list[str]] = tomllib.loads(text)["project"]
+    return project

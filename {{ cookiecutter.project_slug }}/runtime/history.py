@@ -1,0 +1,89 @@
+"""What runs left: their run.json, their order, and whose outputs count.
+
+It needs no Prefect, so that a prediction need not wait for it.
+"""
+
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from runtime.errors import UserError
+from runtime.storage import storage
+
+PROCESSED = "data/processed"  # has the run.json of each run
+RUN = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[A-Za-z0-9_-]+")  # a run's name, in UTC
+SECOND = len("2026-11-22_15-49-46")
+
+
+def read_run(run: str) -> dict[str, Any]:
+    """Return what a run's run.json says, nothing where there is none.
+
+    Raises `UserError` for a file that is damaged.
+    """
+    try:
+        return _parsed(run, storage(PROCESSED).get(f"{run}/run.json"))
+    except FileNotFoundError:
+        return {}
+
+
+def read_runs(runs: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Return what the run.json of each run says, or of some; damaged ones are left out."""
+    files = storage(PROCESSED)
+    keys = {f"{run}/run.json": run for run in (files.folders() if runs is None else runs)}
+    found = {}
+    for key, content in files.get_many(keys).items():
+        try:
+            found[keys[key]] = _parsed(keys[key], content)
+        except UserError as error:
+            _say_once(f"{error} This run is left out.")
+    return found
+
+
+def newest_first(runs: Iterable[str]) -> list[str]:
+    """Return names of runs, the newest first; other names come last.
+
+    A run's name begins with its second; of those in one second, run.json knows the order.
+    """
+    runs = list(runs)
+    in_second = Counter(run[:SECOND] for run in runs)
+    tied = read_runs(run for run in runs if in_second[run[:SECOND]] > 1)
+
+    def order(run: str) -> tuple[bool, str, str, str]:
+        started = str(tied.get(run, {}).get("started", ""))
+        return RUN.fullmatch(run) is not None, run[:SECOND], started, run
+
+    return sorted(runs, key=order, reverse=True)
+
+
+def counts(run: str, task: str) -> bool:
+    """Tell whether a task's output may be the latest: not where its flow was killed or failed.
+
+    It may in a run without run.json, as somebody may send it.
+    """
+    try:
+        facts = read_run(run)
+    except UserError as error:
+        _say_once(f"{error} This run is left out.")
+        return False
+    return not facts or facts.get("state") == "Completed" or task in facts.get("results", {})
+
+
+def _parsed(run: str, content: bytes) -> dict[str, Any]:
+    try:
+        facts = json.loads(content)
+        if isinstance(facts, dict):
+            return facts
+        reason = "it holds no JSON object"
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    where = storage(PROCESSED).location(f"{run}/run.json")
+    raise UserError(f"{where} cannot be read: {reason}.")
+
+
+@cache
+def _say_once(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,118 @@
+"""How many runs are kept: the newest, and those in whose folder a person puts a file named `keep`.
+
+A run that goes on is never removed, nor what it reads. Of each flow the newest success is kept too:
+a schedule that fails all night does not push out the last good model.
+"""
+
+import re
+import sqlite3
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas import filters
+from prefect.client.schemas.objects import TERMINAL_STATES
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_run_logger
+
+from runtime import settings
+from runtime.history import PROCESSED, RUN, newest_first, read_runs
+from runtime.records import record_key
+from runtime.storage import Storage, storage
+
+# Where a run has a folder; that of run.json, which says that it is a run, is last.
+FOLDERS = ("reports", "models", PROCESSED)
+MARKS = ("keep", "keep.txt")
+IN_CACHE = re.compile(r"\w+-[0-9a-f]{16}\.\w+")
+FLOW_RESULT = re.compile(r"[0-9a-f]{32}")  # where Prefect keeps what a flow returns
+RECORDS_AT_ONCE = 50  # more of Prefect's old records are left to the ends of the next runs
+
+
+def remove_old_runs(flow_run_id: str) -> None:
+    """Remove the runs that are no longer kept, and what belongs to them; called at a run's end.
+
+    That is their folders, what none of the newest runs used in the cache, and Prefect's records.
+    """
+    number = settings.keep_runs()
+    names = [run for run in storage(PROCESSED).folders() if RUN.fullmatch(run)]
+    if number is None or len(names) <= number:
+        return
+    facts = read_runs(names)
+    runs = [run for run in newest_first(facts) if facts[run].get("run") == run]
+    newest, older = runs[:number], runs[number:]
+    if not older:
+        return
+    running = [run for run in runs if facts[run].get("state") == "Running"]
+    # By the name of the flow; where there are several, the newest is the last.
+    completed = [run for run in reversed(runs) if facts[run].get("state") == "Completed"]
+    successes = {facts[run].get("flow"): run for run in completed}
+    read = [facts[run].get("reads") for run in running]
+    kept = {*newest, *running, *read, *successes.values()}
+    kept |= {run for run in older if facts[run].get("flow_run_id") == flow_run_id}
+    kept |= {run for run in older if run not in kept and _is_marked(run)}
+    removed = [run for run in older if run not in kept]
+    for run in removed:
+        for folder in FOLDERS:
+            storage(folder).delete_folder(run, last="run.json")
+    began = datetime.fromisoformat(str(facts[newest[-1]].get("started")))
+    _remove_unused(storage("data/interim"), IN_CACHE, began)
+    _remove_unused(Storage(".prefect/storage"), FLOW_RESULT, began)
+    if removed:
+        get_run_logger().info(
+            f"Removed {len(removed)} old run(s), up to {removed[0]}: the newest {number} are kept "
+            "(KEEP_RUNS), and those with a file named 'keep' in their folder."
+        )
+    if _is_in_own_database(flow_run_id):
+        _remove_records(began, [facts[run] for run in runs if run in kept])
+
+
+def _is_marked(run: str) -> bool:
+    files = [key for folder in FOLDERS for key in storage(folder).files(run)]
+    return any(f"{run}/{mark}" in files for mark in MARKS)
+
+
+def _remove_unused(files: Storage, names: re.Pattern[str], began: datetime) -> None:
+    """Delete the files that nobody has used since the oldest of the newest runs began."""
+    found = files.files()
+    for key, changed in found.items():
+        # A record is written again each time that its result is used.
+        used = max(changed, found.get(record_key(key), changed))
+        if names.fullmatch(key) and used.astimezone(UTC) < began:
+            files.delete([record_key(key), key])
+
+
+def _is_in_own_database(flow_run_id: str) -> bool:
+    """Tell whether Prefect keeps its records here, and not where other projects have theirs too."""
+    url = f"{(settings.ROOT / '.prefect' / 'prefect.db').as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(url, uri=True)) as database:
+            query = "SELECT 1 FROM flow_run WHERE id = ?"
+            return database.execute(query, [flow_run_id]).fetchone() is not None
+    except sqlite3.Error:
+        return False
+
+
+def _remove_records(began: datetime, kept: list[dict[str, Any]]) -> None:
+    """Remove from Prefect what ended before a time, but for the runs that are kept."""
+    ids = [flow["id"] for facts in kept for flow in facts.get("flows", {}).values()]
+    end = filters.FlowRunFilterEndTime.model_validate({"before_": began})
+    ended = filters.FlowRunFilterStateType(any_=sorted(TERMINAL_STATES))
+    old = filters.FlowRunFilter(
+        id=filters.FlowRunFilterId(not_any_=ids),
+        state=filters.FlowRunFilterState(type=ended),
+        end_time=end,
+    )
+    with get_client(sync_client=True) as client, suppress(httpx.HTTPError):
+        found = [
+            flow_run.id
+            for flow_run in client.read_flow_runs(flow_run_filter=old, limit=RECORDS_AT_ONCE)
+        ]
+        these = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=found))
+        for artifact in client.read_artifacts(flow_run_filter=these) if found else []:
+            with suppress(ObjectNotFound):  # another run was faster
+                client.delete_artifact(artifact.id)
+        for flow_run_id in found:
+            with suppress(ObjectNotFound):
+                client.delete_flow_run(flow_run_id)

@@ -1,0 +1,292 @@
+"""A run: its name, the same under data/processed, models and reports; its run.json; its end.
+
+The identity of a run is the id of its outermost flow run: one that is retried or resumed finds its
+own folder again, and the flows that `main-flow` starts work in that of `main-flow`.
+"""
+
+import hashlib
+import inspect
+import json
+import platform
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import cache, wraps
+from importlib import metadata
+from itertools import count
+from pathlib import Path, PurePosixPath
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+import prefect.runtime
+from prefect.client.orchestration import get_client
+from prefect.client.schemas import filters
+from prefect.context import FlowRunContext
+from prefect.events import emit_event
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_run_logger
+from prefect.states import Crashed
+
+from runtime import locks, records, settings
+from runtime.history import PROCESSED, read_run, read_runs
+from runtime.retention import remove_old_runs
+from runtime.storage import storage
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PACKAGES = ("prefect", "pandas", "pyarrow", "scikit-learn", "skops")
+
+failed_writes: dict[str, Exception] = {}  # by run, why one of its files could not be written
+last_run: str | None = None  # of this process
+# The run that goes on here. In another process, as that of a worker, Prefect is asked.
+_current: ContextVar[str | None] = ContextVar("run", default=None)
+
+
+def in_run_folder(function: Callable[P, R]) -> Callable[P, R]:
+    """Give each run of a flow a folder, and note in its run.json how it began and ended.
+
+    Stands below `@flow`. The flow fails where one of its results could not be written. At its end,
+    runs that are no longer kept (KEEP_RUNS) are removed.
+    """
+
+    @wraps(function)
+    def flow_function(*args: P.args, **kwargs: P.kwargs) -> R:
+        if FlowRunContext.get() is None:  # called as a plain function, or drawn as a graph
+            return function(*args, **kwargs)
+        bound = inspect.signature(function).bind(*args, **kwargs)
+        bound.apply_defaults()
+        with _recorded(bound.arguments):
+            return function(*args, **kwargs)
+
+    return flow_function
+
+
+@contextmanager
+def _recorded(parameters: dict[str, Any]) -> Iterator[None]:
+    """Keep run.json up to date while a flow runs."""
+    global last_run
+    flow_run, outer_run = prefect.runtime.flow_run, _current.get()
+    is_whole_run = outer_run is None and flow_run.root_flow_run_id == flow_run.id
+    run = _begin() if is_whole_run else current_run()
+    token = _current.set(run)
+    # Prefect's client keeps what its first event was sent with. Were that a task with all the rows,
+    # they would stay in memory to the end: 0.7 of 4 GB where the raw data has 15,000,000 rows.
+    emit_event("run.began", resource={"prefect.resource.id": f"run.{run}"})
+    state = "Crashed"
+    try:
+        yield
+        if run in failed_writes:
+            raise failed_writes.pop(run)
+        state = "Completed"
+    except Exception:
+        state = "Failed"
+        raise
+    finally:
+        _current.reset(token)  # first: what follows may fail
+        own = {"id": flow_run.id, "state": state, "parameters": parameters}
+        facts: dict[str, Any] = {"flows": {flow_run.flow_name: own}}
+        if state == "Completed":
+            facts["results"] = _results(run)
+        if is_whole_run:
+            facts |= {"state": state, "ended": _now()}
+            last_run = run
+        _update(run, facts)
+        if is_whole_run:
+            if state == "Failed":
+                _forget_if_empty(run)
+            locks.unlock(flow_run.id)
+            try:
+                remove_old_runs(flow_run.id)
+            except Exception as error:  # the run itself is done
+                get_run_logger().warning(f"Old runs are not removed: {error}")
+
+
+def current_run() -> str:
+    """Return the name of the folder of the run that is going on.
+
+    Outside of a flow run, as in a test of a task, it is `run`.
+    """
+    if run := _current.get():
+        return run
+    flow_run_id = prefect.runtime.flow_run.id
+    return "run" if flow_run_id is None else _run_of(flow_run_id)
+
+
+def update_run(**facts: Any) -> None:
+    """Add facts to the run.json of the run that is going on; a fact that is a dict is merged."""
+    _update(current_run(), facts)
+
+
+def _update(run: str, facts: dict[str, Any]) -> None:
+    written = read_run(run)
+    if not written:
+        return
+    for name, value in facts.items():
+        written[name] = {**written.get(name, {}), **value} if isinstance(value, dict) else value
+    storage(PROCESSED).put(f"{run}/run.json", _as_json(written))
+
+
+def raw_file(path: str) -> Path:
+    """Return the path of a file of raw data, given relative to the project.
+
+    Its path and SHA-256 go into run.json.
+    """
+    file = settings.ROOT / path
+    if file.is_file():
+        with file.open("rb") as content:
+            checksum = hashlib.file_digest(content, "sha256").hexdigest()
+        update_run(raw_file={"path": path, "sha256": checksum})
+    return file
+
+
+def note_read(run: str) -> None:
+    """Note in run.json that this run reads another one, which is then not removed meanwhile."""
+    if prefect.runtime.flow_run.id is not None and run != current_run():
+        update_run(reads=run)
+
+
+def note_failed_write(error: Exception) -> None:
+    """Keep the first error by which a result of this run was not written."""
+    failed_writes.setdefault(current_run(), error)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result depends on."""
+    return {
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in PACKAGES},
+    }
+
+
+def mark_killed_runs() -> list[str]:
+    """Give each run that was killed the state Crashed, in its run.json and in Prefect.
+
+    Returns their names. A process that is killed cannot say so itself: the next one does.
+    """
+    killed = locks.lock_killed()
+    if not killed:
+        return []
+    marked = []
+    for run, facts in read_runs().items():
+        if facts.get("flow_run_id") in killed and facts.get("state") == "Running":
+            storage(PROCESSED).put(f"{run}/run.json", _as_json({**facts, "state": "Crashed"}))
+            marked.append(run)
+    for flow_run_id in killed:
+        _mark_in_prefect(flow_run_id)
+        locks.unlock(flow_run_id)
+    return marked
+
+
+def summary(run: str | None, dashboard: str) -> str:
+    """Return a few lines for people: metrics, where the outputs of a run lie, how to see more."""
+    facts = read_run(run) if run else {}
+    rows = []
+    for name, value in facts.get("metrics", {}).items():
+        is_share = name == "accuracy"
+        rows.append(
+            (name.capitalize(), f"{value:.2%} of the test set" if is_share else f"{value:.4f}")
+        )
+    if run and facts.get("results"):
+        rows.append(("Checkpoints", storage(PROCESSED).location(run)))
+    for name, folder, ending in (
+        ("Model", "models", ".skops"),
+        ("Report", "reports", ".html"),
+        ("Search", "reports", "search.png"),
+    ):
+        files = storage(folder)
+        keys = files.files(run) if run else []
+        rows += [(name, files.location(key)) for key in keys if key.endswith(ending)]
+    rows.append(("Dashboard", dashboard))
+    return "\n".join(f"{name:<12} {value}" for name, value in rows)
+
+
+@cache
+def _run_of(flow_run_id: str) -> str:
+    """Return the run that a flow run is part of: Prefect's server knows the outermost."""
+    root = prefect.runtime.flow_run.root_flow_run_id
+    with get_client(sync_client=True) as client:
+        flow_run = client.read_flow_run(UUID(root))
+    return _find(_name(flow_run.expected_start_time, flow_run.name), root)[0]
+
+
+def _begin() -> str:
+    """Return the folder of this flow run, with its run.json; show that the run goes on."""
+    flow_run = prefect.runtime.flow_run
+    locks.lock(flow_run.id)
+    name = _name(flow_run.scheduled_start_time, flow_run.name)
+    facts = {
+        "flow": flow_run.flow_name,
+        "flow_run_id": flow_run.id,
+        "state": "Running",
+        "started": _now(),
+        "versions": versions(),
+    }
+    while True:
+        run, exists = _find(name, flow_run.id)
+        if exists:  # it is retried or resumed
+            facts = {**read_run(run), "state": "Running"}
+            storage(PROCESSED).put(f"{run}/run.json", _as_json(facts))
+            return run
+        if storage(PROCESSED).create(f"{run}/run.json", _as_json({"run": run, **facts})):
+            return run
+
+
+def _find(name: str, flow_run_id: str) -> tuple[str, bool]:
+    """Return the flow run's folder and True, or the first free name of its kind and False."""
+    for number in count(1):
+        run = name if number == 1 else f"{name}-{number}"
+        owner = read_run(run).get("flow_run_id")
+        if owner in (flow_run_id, None):
+            return run, owner is not None
+    raise AssertionError("count() does not end")
+
+
+def _name(date: datetime | None, flow_run_name: str | None) -> str:
+    utc = (date or datetime.now(UTC)).astimezone(UTC)
+    name = f"{utc:%Y-%m-%d_%H-%M-%S}_{flow_run_name}"
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:100]
+
+
+def _results(run: str) -> dict[str, dict[str, str]]:
+    """Return file and checksum of each result of a run, by the name of its task."""
+    results = {}
+    for folder in (PROCESSED, "models"):
+        files = storage(folder)
+        keys = [key for key in files.files(run) if PurePosixPath(key).parent.name == records.FOLDER]
+        for key, content in files.get_many(sorted(keys)).items():
+            with suppress(ValueError, LookupError, TypeError):  # damaged: not there
+                record = json.loads(content)
+                file = f"{folder}/{record['file']}"
+                results[PurePosixPath(key).stem] = {"file": file, "sha256": record["sha256"]}
+    return results
+
+
+def _forget_if_empty(run: str) -> None:
+    """Remove the folder of a failed run that left nothing but its run.json."""
+    if list(storage(PROCESSED).files(run)) == [f"{run}/run.json"]:
+        storage(PROCESSED).delete_folder(run, last="run.json")
+
+
+def _mark_in_prefect(flow_run_id: str) -> None:
+    """Give a flow run, and those within it, the state Crashed if they had not ended."""
+    within = filters.FlowRunFilterParentFlowRunId(any_=[UUID(flow_run_id)])
+    with get_client(sync_client=True) as client, suppress(ObjectNotFound):
+        flow_runs = client.read_flow_runs(
+            flow_run_filter=filters.FlowRunFilter(parent_flow_run_id=within)
+        )
+        for flow_run in [*flow_runs, client.read_flow_run(UUID(flow_run_id))]:
+            if flow_run.state and not flow_run.state.is_final():
+                state: Any = Crashed(message="Its process was killed.")
+                client.set_flow_run_state(flow_run.id, state, force=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _as_json(facts: dict[str, Any]) -> bytes:
+    return (json.dumps(facts, ensure_ascii=False, indent=2, default=str) + "\n").encode()

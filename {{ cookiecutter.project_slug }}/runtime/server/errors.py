@@ -1,0 +1,77 @@
+"""Says in one sentence why a Prefect server cannot be used: key, version, network, database."""
+
+import asyncio
+
+import httpx
+from prefect.settings import PREFECT_API_URL
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from runtime.errors import Unavailable, UserError, without_password
+
+
+def explain(error: Exception) -> UserError | None:
+    """Return what an error of Prefect's client says of its server; None for any other error."""
+    address = str(PREFECT_API_URL.value())
+    if not _asked(error).startswith(address):
+        return None  # a task of a project may ask other servers
+    text = str(error).partition("\n")[0]
+    if isinstance(error, httpx.HTTPStatusError):
+        if error.response.status_code == 401:
+            return UserError(
+                f"{address} does not accept your key: log in again with `prefect cloud login`, or "
+                "set PREFECT_API_KEY (for a server of your own, PREFECT_API_AUTH_STRING)."
+            )
+        if error.response.status_code == 403:
+            return UserError(
+                f"{address} does not allow this with your key: choose a workspace of yours with "
+                "`prefect cloud workspace set`, or ask for more rights in this one."
+            )
+        return Unavailable(f"{address} cannot be used: {text}.")
+    if text.startswith("Found incompatible versions"):
+        return Unavailable(f"{address} cannot be used: {text}")
+    if "CERTIFICATE_VERIFY_FAILED" in f"{text} {error.__cause__}":
+        return Unavailable(
+            f"{address} shows a certificate that this machine does not know: set "
+            "PREFECT_API_SSL_CERT_FILE to the file of the certificate, as its owner gave it to you."
+        )
+    # Prefect's own words for an attempt to connect that failed, whatever was answered.
+    if isinstance(error, httpx.TransportError) or text.startswith("Failed to reach API"):
+        return Unavailable(
+            f"{address} cannot be reached: see whether a Prefect server runs there, check the "
+            "network and the proxy, or use the project's own server (unset PREFECT_API_URL, or "
+            "`prefect cloud logout`)."
+        )
+    return None
+
+
+def explain_database(url: str) -> str:
+    """Return why a server cannot use its PostgreSQL database; "" where it can, and for SQLite."""
+    setting = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+    if not url or url.startswith("sqlite"):
+        return ""
+
+    async def connect() -> None:
+        async with asyncio.timeout(10), engine.connect():
+            pass
+
+    try:
+        engine = create_async_engine(url)
+    except Exception:  # the driver's own, for what is no address and for a driver that is not here
+        return (
+            f"{setting} should be like postgresql+asyncpg://host:5432/database, "
+            "with user:password@ before the host."
+        )
+    try:
+        asyncio.run(connect())
+    except Exception as error:
+        text = str(error).partition("\n")[0] or "it does not answer"
+        return f"{setting}: {without_password(url)} cannot be used: {text}."
+    return ""
+
+
+def _asked(error: Exception) -> str:
+    """Return the address that was asked; that of Prefect's server where the error names none."""
+    try:
+        return str(error.request.url)  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):
+        return str(PREFECT_API_URL.value())

@@ -1,0 +1,73 @@
+"""The project's folder, and its settings.
+
+A setting is read each time it is needed: from the environment variable of its name, else from
+`[tool.runtime]` in pyproject.toml.
+"""
+
+import os
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+
+from runtime.errors import UserError, printable
+
+ROOT = Path(__file__).resolve().parents[1]  # every path of the project is derived from it
+
+
+def read(name: str) -> str:
+    """Return the text of a setting, "" where it is set nowhere."""
+    return os.environ.get(name) or str(_in_file(ROOT / "pyproject.toml").get(name.lower(), ""))
+
+
+@cache
+def _in_file(path: Path) -> dict[str, object]:
+    settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, object] = settings.get("tool", {}).get("runtime", {})
+    return found
+
+
+def outputs() -> str:
+    """Return the address of the bucket for outputs, "" for the project's folder.
+
+    Raises `UserError` for anything else.
+    """
+    text = read("OUTPUTS").rstrip("/")
+    part = r"(?!\.+(/|$))[\w.@=+-]+"  # not only dots, which would lead elsewhere
+    if text and not re.fullmatch(rf"(s3|gs|az)://[a-z0-9][\w.-]+(/{part})*", text, re.ASCII):
+        raise UserError(
+            f"OUTPUTS={printable(text)!r} is not allowed: leave it empty for this folder, or name "
+            "a bucket, as s3://bucket/prefix, gs://bucket/prefix or az://container/prefix."
+        )
+    return text
+
+
+def engine() -> str:
+    """Return where submitted tasks run; raise `UserError` for what is no engine."""
+    text = read("ENGINE") or "threads"
+    if not re.fullmatch(
+        r"threads|processes|dask|ray|(tcp|tls|ray)://([\w.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}", text
+    ):
+        raise UserError(
+            f"ENGINE={printable(text)!r} is not allowed: threads, processes, dask, ray, or a "
+            "cluster's address, as tcp://host:8786 (Dask) or ray://host:10001."
+        )
+    return text
+
+
+def keep_runs() -> int | None:
+    """Return how many runs are kept, None for all; raise `UserError` for what is no number."""
+    text = read("KEEP_RUNS") or "100"
+    if text == "all":
+        return None
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise UserError(
+            f"KEEP_RUNS={printable(text)!r} is not allowed: a number from 1 on, or 'all'."
+        )
+    return int(text)
+
+
+def trusted_types() -> list[str]:
+    """Return the types of other packages that a model's file may hold, such as xgboost's."""
+    found = _in_file(ROOT / "pyproject.toml").get("trusted_types", [])
+    return [str(name) for name in found] if isinstance(found, list) else []
