@@ -1180,3 +1180,15 @@ def test_a_server_ends_when_the_program_that_started_it_is_killed(
         assert listens(api_url)
         parent.kill()
         wait_until(lambda: not listens(api_url))
+
+
+@pytest.mark.parametrize(
+    ("message", "is_shown"),
+    [("Still processing items: 3 items remaining...", False), ("Something to read", True)],
+)
+def test_what_says_nothing_to_a_person_is_not_shown(
+    message: str, is_shown: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = console.PlainConsoleHandler(stream=sys.stderr)
+    handler.emit(logging.LogRecord("prefect", logging.WARNING, "", 0, message, (), None))
+    assert (message in capsys.readouterr().err) is is_shown

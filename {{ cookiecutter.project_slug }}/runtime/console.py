@@ -12,8 +12,9 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from runtime import server, settings
 from runtime.errors import is_for_user, without_password
 
-# That Prefect cannot keep an error in the format of a task's result.
-NOISE = re.compile("Failed to serialize object of type")
+# That Prefect cannot keep an error in the format of a task's result, and that it still sends events
+# at the end, which a busy machine takes its time for.
+NOISE = re.compile("Failed to serialize object of type|Still processing items")
 # A state with an error of several lines, which Prefect writes as repr() does.
 LONG_STATE = re.compile(r"(Finished in state \w+\((['\"]).*?)(?<!\\)\\n.*")
 
