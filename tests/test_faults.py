@@ -15,11 +15,10 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -469,47 +468,3 @@ def test_a_server_that_cannot_be_used_is_named(kind: str, generated: Path, tmp_p
     sentence = assert_sentence(ended)
     print(f"{kind}, after {ended.seconds:.0f} s: {sentence}")
     assert sentence.startswith(f"Error: {url} {words}")
-
-
-# ---- clocks
-
-
-@pytest.fixture
-def at() -> Callable[[str], tuple[str, ...]]:
-    """Return a function that gives a command with which a program sees another time."""
-    if not shutil.which("faketime"):
-        pytest.skip("the program faketime is not installed")
-    return lambda time: ("faketime", "-f", f"@{time}")
-
-
-def test_a_run_over_new_year_has_one_name(
-    generated: Path, tmp_path: Path, at: Callable[[str], tuple[str, ...]]
-) -> None:
-    project = Path(shutil.copytree(generated, tmp_path / "project"))
-    show = [*at("2026-12-31 22:00:00"), "printenv", "LD_PRELOAD"]
-    library = subprocess.run(show, capture_output=True, text=True, check=True).stdout.strip()
-    offset = tmp_path / "offset"  # in seconds, and read again and again
-    evening = datetime(2026, 12, 31, 22, tzinfo=UTC) - datetime.now(UTC)
-    offset.write_text(f"{evening.total_seconds():+.0f}", encoding="utf-8")
-    program = Program(
-        project,
-        LD_PRELOAD=library,
-        FAKETIME_TIMESTAMP_FILE=str(offset),
-        FAKETIME_NO_CACHE="1",
-        FAKETIME_DONT_FAKE_MONOTONIC="1",
-        TZ="UTC",
-    )
-    program.wait_for("Task run 'split_data")
-    later = evening.total_seconds() + 3 * 3600
-    offset.write_text(f"{later:+.0f}", encoding="utf-8")
-    ended = program.end()
-    if "[Errno 22] Invalid argument" in ended.err:  # 2 of 6 times on a busy machine
-        pytest.skip("libfaketime fails in clock_nanosleep where a busy machine lets a moment pass")
-    assert ended.code == 0, ended.err
-    [name] = {path.name for folder in OUTPUTS[1:] for path in (project / folder).iterdir()}
-    assert name.startswith("2026-12-31_22-")
-    path = project / "data" / "processed" / name / "run.json"
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    assert facts["started"].startswith("2026-12-31T22:")
-    assert facts["ended"].startswith("2027-01-01T01:")
-    assert facts["state"] == "Completed"

@@ -10,12 +10,14 @@ import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import time_machine
 from conftest import PROJECT, Answer, facts, outputs, wait_until
 from flows import main_flow as whole
 from flows.data_engineer import (
@@ -637,6 +639,24 @@ def test_a_resumed_flow_run_finds_its_folder_and_what_is_done_in_it(
 
 
 # ---- runs and run.json
+
+
+def test_a_run_over_new_year_has_one_name(in_flow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = split_data.fn
+    with time_machine.travel(datetime.now(UTC)) as clock:
+
+        def split_next_year(*arguments: Any) -> Any:
+            clock.shift(timedelta(days=366))
+            return original(*arguments)
+
+        monkeypatch.setattr(split_data, "fn", split_next_year)
+        run = main_flow()
+    assert only_run(in_flow) == run
+    assert [path.parent.name for path in in_flow.glob("models/*/train_model.skops")] == [run]
+    known = facts(in_flow, run)
+    assert known["state"] == "Completed"
+    started, ended = (datetime.fromisoformat(known[moment]) for moment in ("started", "ended"))
+    assert started.year < ended.year
 
 
 def test_runs_of_one_name_in_one_second_get_folders_of_their_own(
