@@ -512,3 +512,21 @@ def test_only_prefects_server_is_blamed_for_what_prefects_server_does(
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         explained = explain(error)
     assert str(explained).startswith(words) if words else explained is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")
+def test_a_file_that_cannot_be_created_whole_is_not_there_at_all(project: Path) -> None:
+    import resource  # noqa: PLC0415  (not on Windows)
+
+    files = Storage("data/processed")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
+    try:
+        with pytest.raises(CannotWrite, match=r"data/processed/a/run\.json cannot be written: "):
+            files.create("a/run.json", b"x" * 5_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert files.files() == {}
+    assert files.create("a/run.json", b"x")
+    assert not files.create("a/run.json", b"y")
+    assert files.get("a/run.json") == b"x"

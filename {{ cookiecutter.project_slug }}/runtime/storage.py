@@ -64,10 +64,18 @@ class Storage:
         except AlreadyExistsError:
             return False
         except CannotWrite:  # it takes a hard link, which a USB stick (exFAT) does not have
-            if not self._path(key).parent.is_dir():
+            path = self._path(key)
+            if not path.parent.is_dir():
                 raise
-            with self._user_errors("written", key), self._path(key).open("xb") as file:
-                file.write(content)
+            with self._user_errors("written", key):
+                try:
+                    with path.open("xb") as file:
+                        file.write(content)
+                except FileExistsError:
+                    return False
+                except OSError:
+                    path.unlink(missing_ok=True)  # whole, or not at all
+                    raise
         return True
 
     def folders(self) -> list[str]:
@@ -102,10 +110,9 @@ class Storage:
         return f"{self.address}/{key}".rstrip("/")
 
     def check(self) -> None:
-        """Raise `UserError` where the bucket cannot be used; a folder is not asked."""
-        if self.is_bucket:
-            with self._user_errors("used"):
-                next(iter(obstore.list(self._store, chunk_size=1)), None)
+        """Raise `UserError` where the bucket cannot be used."""
+        with self._user_errors("used"):
+            next(iter(obstore.list(self._store, chunk_size=1)), None)
 
     @property
     def _store(self) -> Any:
