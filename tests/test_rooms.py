@@ -14,7 +14,7 @@ ROOMS = {
     "ml": {"ml"},
     "runtime": {"runtime"},
 }
-# The one place that predicts, and the types of parameters, which the command line reads.
+# The one place that predicts.
 EXCEPTIONS = {("runtime.cli", "ml.data"), ("runtime.cli", "ml.model")}
 NOT_IN_ML = {"prefect", "pathlib", "os", "runtime", "flows"}
 MODULES = {
@@ -42,6 +42,18 @@ def imports(module: str) -> set[str]:
     return found
 
 
+def interface() -> dict[str, str]:
+    """Return the module of each name that the runtime offers to the flows."""
+    tree = ast.parse(MODULES["runtime"].read_text(encoding="utf-8"))
+    [table] = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_MODULES"
+    ]
+    modules: dict[str, str] = table
+    return modules
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_arrows_point_one_way(module: str) -> None:
     room = module.partition(".")[0]
@@ -67,12 +79,7 @@ def test_there_is_no_cycle() -> None:
 
 
 def test_flows_use_ten_names_of_the_runtime_at_most() -> None:
-    tree = ast.parse(MODULES["runtime"].read_text(encoding="utf-8"))
-    [table] = [
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_MODULES"
-    ]
+    table = interface()
     assert len(table) <= 10
     for module in MODULES:
         if module.startswith("flows."):
@@ -81,13 +88,7 @@ def test_flows_use_ten_names_of_the_runtime_at_most() -> None:
 
 
 def test_each_name_of_the_interface_has_a_docstring() -> None:
-    tree = ast.parse(MODULES["runtime"].read_text(encoding="utf-8"))
-    [table] = [
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_MODULES"
-    ]
-    for name, module in table.items():
+    for name, module in interface().items():
         source = ast.parse(MODULES[f"runtime.{module}"].read_text(encoding="utf-8"))
         [definition] = [
             node

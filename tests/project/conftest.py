@@ -35,7 +35,7 @@ for name in [name for name in os.environ if name.startswith("PREFECT_")]:
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_HOME"] = HOME
 os.environ["PREFECT_PROFILES_PATH"] = str(Path(HOME, "profiles.toml"))
-os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"] = "runtime.console.PlainConsoleHandler"
+os.environ[settings.CONSOLE_HANDLER] = "runtime.console.PlainConsoleHandler"
 os.environ.setdefault("MPLCONFIGDIR", str(PROJECT / ".prefect" / "matplotlib"))  # as main.py does
 os.chdir(PROJECT)
 # A shell lets what it runs in the background ignore Ctrl-C, and so would all that is started here.

@@ -51,7 +51,7 @@ F1: the harmonic mean of both. Support: rows of this class in the test set.</p>
 """)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Report:
     """What a report is made of, as values.
 
@@ -79,12 +79,12 @@ def make_report(predictions: np.ndarray, test_y: pd.Series, picture: bytes, titl
     classes = pd.DataFrame(dict(zip(columns, figures, strict=True)), index=names)
     image = "data:image/png;base64," + base64.b64encode(picture).decode()
     accuracy = f"{metrics['accuracy']:.2%}"
-    others = [f"<li>{name}: {value:.4f}" for name, value in metrics.items() if name != "accuracy"]
+    others = [f"{name}: {value:.4f}" for name, value in metrics.items() if name != "accuracy"]
     page = PAGE.substitute(
         title=html.escape(title),
         accuracy=accuracy,
         rows=len(test_y),
-        metrics=f"<ul>{''.join(others)}</ul>" if others else "",
+        metrics=f"<ul><li>{'<li>'.join(others)}</ul>" if others else "",
         classes=classes.to_html(float_format="{:.3f}".format, border=0),
         picture=image,
     )
@@ -96,7 +96,7 @@ def make_report(predictions: np.ndarray, test_y: pd.Series, picture: bytes, titl
     markdown = "\n".join(
         [
             f"# Accuracy on the test set: {accuracy}\n",
-            *(f"{name}: {value:.4f}\n" for name, value in metrics.items() if name != "accuracy"),
+            *(f"{other}\n" for other in others),
             "| class | precision | recall | F1 | support |",
             "| --- | ---: | ---: | ---: | ---: |",
             *rows,

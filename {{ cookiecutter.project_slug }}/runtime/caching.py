@@ -27,7 +27,7 @@ from runtime.runs import current_run, versions
 
 @dataclass
 class _Policy(CachePolicy):
-    """A policy whose key names the result's file, and its fingerprint: see `results.split_key`."""
+    """A policy whose key names the result's file, and its fingerprint: see `split_key`."""
 
     def file(self, task_name: str, fingerprint: str) -> str:
         """Return the key of the result's file, without its extension."""
@@ -68,6 +68,12 @@ class ByContent(_Policy):
     def file(self, task_name: str, fingerprint: str) -> str:
         """Return the name with the fingerprint behind."""
         return f"{task_name}-{fingerprint[:16]}"
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Return the file and the fingerprint that a key of these policies names."""
+    file, _, fingerprint = key.partition("@")
+    return file, fingerprint
 
 
 def _fingerprint(source: str | None, inputs: dict[str, Any]) -> str:

@@ -27,12 +27,10 @@ def draw(flow: Flow[..., str]) -> str:
     try:
         with TaskVizTracker() as tracker:
             flow.fn()
-        for (
-            task
-        ) in tracker.tasks:  # one arrow, also where a task takes two parts of another's result
-            task.upstream_tasks = list(dict.fromkeys(task.upstream_tasks))
     except VisualizationUnsupportedError as error:
         raise UserError(f"Prefect cannot draw the flow {flow.name}: {error}") from None
+    for task in tracker.tasks:  # one arrow, also where a task takes two parts of another's result
+        task.upstream_tasks = list(dict.fromkeys(task.upstream_tasks))
     mermaid = build_mermaid_dependencies(tracker)
     path = settings.ROOT / "reports" / "graphs" / f"{flow.name}.mmd"
     path.parent.mkdir(parents=True, exist_ok=True)

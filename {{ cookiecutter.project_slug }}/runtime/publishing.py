@@ -14,14 +14,10 @@ if TYPE_CHECKING:
 class Report(Protocol):
     """What a report is made of: files by name, metrics by name, a table, a text in Markdown."""
 
-    @property
-    def files(self) -> dict[str, bytes]: ...  # noqa: D102
-    @property
-    def metrics(self) -> dict[str, float]: ...  # noqa: D102
-    @property
-    def table(self) -> "pd.DataFrame": ...  # noqa: D102
-    @property
-    def markdown(self) -> str: ...  # noqa: D102
+    files: dict[str, bytes]
+    metrics: dict[str, float]
+    table: "pd.DataFrame"
+    markdown: str
 
 
 def publish_report(report: Report, key: str = "report") -> None:

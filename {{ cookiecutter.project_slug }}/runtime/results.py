@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 from uuid import NAMESPACE_URL, uuid5
 
 from prefect.filesystems import WritableFileSystem
@@ -18,7 +18,7 @@ from prefect.serializers import Serializer
 from prefect.settings import get_current_settings
 
 from runtime import formats
-from runtime.caching import ByContent, PerRun
+from runtime.caching import ByContent, PerRun, split_key
 from runtime.errors import CannotWrite, UserError, is_for_user
 from runtime.history import counts, newest_first
 from runtime.records import Mismatch, damaged, read_verified, record_key, sha256, verify
@@ -158,12 +158,6 @@ class _Records(WritableFileSystem):
         return content
 
 
-def split_key(key: str) -> tuple[str, str]:
-    """Return the file and the fingerprint in a key that a policy of `runtime.caching` made."""
-    file, _, fingerprint = key.partition("@")
-    return file, fingerprint
-
-
 class LocalResult(_Results):
     """Results in the folder `dir` of the project; with OUTPUTS, in that folder of the bucket."""
 
@@ -177,7 +171,21 @@ class LocalResult(_Results):
         return storage(self.dir)
 
 
-class S3Result(_Results):
+class _BucketResult(_Results):
+    """Results in a bucket, below `prefix`; a subclass knows the scheme of its address."""
+
+    scheme: ClassVar[str]
+
+    bucket: str
+    prefix: str = ""
+
+    @property
+    def storage(self) -> Storage:
+        """The objects."""
+        return Storage(f"{self.scheme}://{self.bucket}/{self.prefix}")
+
+
+class S3Result(_BucketResult):
     """Results in an Amazon S3 bucket, or another that speaks S3, below `prefix`.
 
     Credentials and address come from environment variables, such as AWS_ACCESS_KEY_ID,
@@ -185,28 +193,14 @@ class S3Result(_Results):
     """
 
     _block_type_name = "S3 Result"
-
-    bucket: str
-    prefix: str = ""
-
-    @property
-    def storage(self) -> Storage:
-        """The objects."""
-        return Storage(f"s3://{self.bucket}/{self.prefix}")
+    scheme = "s3"
 
 
-class GCSResult(_Results):
+class GCSResult(_BucketResult):
     """Results in a Google Cloud Storage bucket, below `prefix`.
 
     Credentials are Google's application default credentials.
     """
 
     _block_type_name = "GCS Result"
-
-    bucket: str
-    prefix: str = ""
-
-    @property
-    def storage(self) -> Storage:
-        """The objects."""
-        return Storage(f"gs://{self.bucket}/{self.prefix}")
+    scheme = "gs"

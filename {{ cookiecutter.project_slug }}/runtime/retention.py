@@ -36,8 +36,10 @@ def remove_old_runs(flow_run_id: str) -> None:
     That is their folders, what none of the newest runs used in the cache, and Prefect's records.
     """
     number = settings.keep_runs()
+    if number is None:
+        return
     names = [run for run in storage(PROCESSED).folders() if RUN.fullmatch(run)]
-    if number is None or len(names) <= number:
+    if len(names) <= number:
         return
     facts = read_runs(names)
     runs = [run for run in newest_first(facts) if facts[run].get("run") == run]

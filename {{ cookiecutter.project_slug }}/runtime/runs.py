@@ -173,7 +173,7 @@ def mark_killed_runs() -> list[str]:
     marked = []
     for run, facts in read_runs().items():
         if facts.get("flow_run_id") in killed and facts.get("state") == "Running":
-            storage(PROCESSED).put(f"{run}/run.json", _as_json({**facts, "state": "Crashed"}))
+            _update(run, {"state": "Crashed"})
             marked.append(run)
     for flow_run_id in killed:
         _mark_in_prefect(flow_run_id)
@@ -192,14 +192,14 @@ def summary(run: str | None, dashboard: str) -> str:
         )
     if run and facts.get("results"):
         rows.append(("Checkpoints", storage(PROCESSED).location(run)))
-    for name, folder, ending in (
-        ("Model", "models", ".skops"),
-        ("Report", "reports", ".html"),
-        ("Search", "reports", "search.png"),
+    for folder, names in (
+        ("models", {".skops": "Model"}),
+        ("reports", {".html": "Report", "search.png": "Search"}),
     ):
         files = storage(folder)
         keys = files.files(run) if run else []
-        rows += [(name, files.location(key)) for key in keys if key.endswith(ending)]
+        for ending, name in names.items():
+            rows += [(name, files.location(key)) for key in keys if key.endswith(ending)]
     rows.append(("Dashboard", dashboard))
     return "\n".join(f"{name:<12} {value}" for name, value in rows)
 
@@ -228,8 +228,7 @@ def _begin() -> str:
     while True:
         run, exists = _find(name, flow_run.id)
         if exists:  # it is retried or resumed
-            facts = {**read_run(run), "state": "Running"}
-            storage(PROCESSED).put(f"{run}/run.json", _as_json(facts))
+            _update(run, {"state": "Running"})
             return run
         if storage(PROCESSED).create(f"{run}/run.json", _as_json({"run": run, **facts})):
             return run

@@ -13,6 +13,7 @@ from pathlib import Path
 from runtime.errors import UserError, printable
 
 ROOT = Path(__file__).resolve().parents[1]  # every path of the project is derived from it
+CONSOLE_HANDLER = "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"  # Prefect's setting for the terminal
 
 
 def read(name: str) -> str:

@@ -5,8 +5,9 @@ import sys
 
 from runtime.cli import without_garbage_collection
 from runtime.server import settings_for, use_server, wait_until_ready
+from runtime.settings import CONSOLE_HANDLER
 
-os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"] = "runtime.console.PlainConsoleHandler"
+os.environ[CONSOLE_HANDLER] = "runtime.console.PlainConsoleHandler"
 with without_garbage_collection():  # as in main.py, and the server starts meanwhile
     server = use_server()
     from prefect import flow, task

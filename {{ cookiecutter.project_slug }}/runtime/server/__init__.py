@@ -128,16 +128,14 @@ def start(*, dashboard: bool = False, meanwhile: Callable[[], None] = lambda: No
     """
     with _home_errors():
         set_damaged_aside(prefect_home() / "prefect.db")
+    command = [sys.executable, "-m", "runtime.server.process"]
+    environment = {**os.environ, "PREFECT_HOME": str(prefect_home())}
+    environment.pop(settings.CONSOLE_HANDLER, None)  # the server's own log keeps its tracebacks
     with _open_log() as log:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "runtime.server.process",
-                *(["--dashboard"] if dashboard else []),
-            ],
+            [*command, "--dashboard"] if dashboard else command,
             cwd=settings.ROOT,
-            env=_environment(),
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -273,14 +271,6 @@ def _end_with(process: "subprocess.Popen[str]") -> None:
         flush=True,
     )
     os._exit(1)
-
-
-def _environment() -> dict[str, str]:
-    environment = {**os.environ, "PREFECT_HOME": str(prefect_home())}
-    environment.pop(
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS", None
-    )  # the server's own log keeps its tracebacks
-    return environment
 
 
 def _record() -> Path:
