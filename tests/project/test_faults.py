@@ -29,7 +29,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from runtime import UserError, history, locks, models, runs
 from runtime.deployments import read_schedule
 from runtime.errors import CannotWrite
-from runtime.server.database import prepare_database, set_damaged_aside
+from runtime.server.database import prepare_database
 from runtime.server.errors import explain
 from runtime.storage import Storage
 
@@ -288,92 +288,40 @@ def test_a_person_may_edit_a_run_json(project: Path, run: str, command: Command)
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a database of Prefect's, of which the last part is not yet in the main file."""
+    """A folder with a new database of Prefect's."""
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("PREFECT_HOME", str(folder))
+    monkeypatch.delenv("PREFECT_API_URL")
     assert prepare_database(f"sqlite+aiosqlite:///{folder / 'prefect.db'}")
-    source = folder / "prefect.db"
-    with closing(sqlite3.connect(source)) as database:
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("INSERT INTO configuration VALUES ('1', '1', '1', 'key', '{}')")
-        database.commit()
-        copy = shutil.copytree(folder, tmp_path / "copy")
-    shutil.rmtree(folder)
-    shutil.copytree(copy, folder)
-    assert (folder / "prefect.db-wal").stat().st_size > 0
     return folder
 
 
 @pytest.mark.parametrize("how", ["truncated", "zeroed", "a pickle", "a folder"])
-def test_a_damaged_database_is_set_aside_and_kept(
-    how: str, home: Path, capsys: pytest.CaptureFixture[str]
+def test_a_damaged_database_is_named_and_not_touched(
+    how: str, home: Path, project: Path, command: Command
 ) -> None:
-    damage(home / "prefect.db", how)
-    before = {path.name: path.stat().st_size for path in home.glob("*") if path.is_file()}
-    set_damaged_aside(home / "prefect.db")
-    err = capsys.readouterr().err
-    assert err.startswith(f"Prefect's database {home / 'prefect.db'} is damaged. It is kept as ")
-    assert err.count("\n") == 1
-    assert not list(home.glob("prefect.db")) + list(home.glob("prefect.db-*[lm]"))
-    after = {re.sub(r"\.damaged.*", "", path.name): path for path in home.glob("*.damaged-*")}
-    assert {name: path.stat().st_size for name, path in after.items() if path.is_file()} == before
-    assert prepare_database(f"sqlite+aiosqlite:///{home / 'prefect.db'}")
-
-
-@pytest.mark.parametrize("name", ["prefect.db", "prefect.db-wal"])
-@pytest.mark.parametrize("how", ["untouched", "emptied", "cut by one byte", "zeroed"])
-def test_after_any_damage_the_database_can_be_used_or_is_set_aside(
-    name: str, how: str, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    if how != "untouched":
-        damage(home / name, how)
-    set_damaged_aside(home / "prefect.db")
-    assert prepare_database(f"sqlite+aiosqlite:///{home / 'prefect.db'}")
-    with closing(sqlite3.connect(home / "prefect.db")) as database:
-        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        rows = database.execute("SELECT count(*) FROM configuration").fetchone()
-    if how == "untouched":
-        assert (rows, capsys.readouterr().err) == ((1,), "")
-
-
-def test_a_database_with_one_bit_flipped_can_be_used_or_is_set_aside(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = home / "prefect.db"
-    content = path.read_bytes()
-    outcomes = set()
-    for at in range(0, len(content), len(content) // 40):
-        for other in home.glob("prefect.db?*"):
-            other.unlink()
-        path.write_bytes(flipped(content, at))
-        set_damaged_aside(home / "prefect.db")
-        outcomes.add("set aside" if capsys.readouterr().err else "used")
-        if path.exists():
-            with closing(sqlite3.connect(path)) as database:
-                assert database.execute("PRAGMA quick_check").fetchall() == [("ok",)]
-    assert outcomes == {"set aside", "used"}
-
-
-def test_a_run_goes_on_with_a_new_database(project: Path, program: Program) -> None:
-    (project / ".prefect").mkdir()
-    (project / ".prefect" / "prefect.db").write_bytes(b"SQLite format 3\0" + bytes(5000))
-    process = program("run", "data-engineer", PREFECT_API_URL=None, PREFECT_HOME=None)
-    _out, err = process.communicate()
-    assert process.returncode == 0, err
-    assert re.match(r"Prefect's database \S.*prefect\.db is damaged\. It is kept as ", err), err
-    assert "Traceback" not in err
-    [aside] = (project / ".prefect").glob("prefect.db.damaged-*")
-    assert aside.read_bytes() == b"SQLite format 3\0" + bytes(5000)
+    database = home / "prefect.db"
+    damage(database, how)
+    before = database.is_dir() or database.read_bytes()
+    answer = command("run", "data-engineer")
+    assert (answer.exit_code, answer.out) == (1, "")
+    sentence = (
+        rf"Error: Prefect's database {database} cannot be used: [^\n]+: a new one is created, "
+    )
+    assert re.fullmatch(sentence + r"and the files of your runs do not need it\.\n", answer.err)
+    assert (database.is_dir() or database.read_bytes()) == before
+    database.rename(home / "damaged.db")
+    answer = command("run", "data-engineer")
+    assert answer.exit_code == 0, answer.err
 
 
 def test_a_database_of_a_newer_prefect_is_refused_in_a_sentence(
-    home: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    home: Path, command: Command
 ) -> None:
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         database.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
         database.commit()
-    monkeypatch.delenv("PREFECT_API_URL")
     answer = command("run", "data-engineer")
     assert (answer.exit_code, answer.out) == (1, "")
     assert answer.err.startswith("Error: The Prefect server did not start; ")

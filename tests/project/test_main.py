@@ -39,7 +39,7 @@ from runtime import console, deployments, models, server
 from runtime.discovery import find_flows
 from runtime.errors import UserError
 from runtime.parameters import read_parameters
-from runtime.server.database import TABLES, has_automations, prepare_database
+from runtime.server.database import TABLES, prepare_database
 from runtime.server.process import listen
 from sklearn.linear_model import RidgeClassifier
 
@@ -756,20 +756,6 @@ def test_several_first_runs_create_the_tables_once(tmp_path: Path) -> None:
     url = url_of(tmp_path / "new.db")
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(prepare_database, [url] * 8))
-
-
-def test_an_automation_is_found(tmp_path: Path) -> None:
-    url = url_of(tmp_path / "new.db")
-    assert prepare_database(url)
-    assert not has_automations(url)
-    with closing(sqlite3.connect(tmp_path / "new.db")) as database, database:
-        database.execute(
-            "INSERT INTO automation (name, description, enabled, trigger, actions,"
-            " actions_on_trigger, actions_on_resolve) VALUES ('a', '', 1, '{}', '[]', '[]', '[]')"
-        )
-    assert has_automations(url)
-    (tmp_path / "damaged.db").write_bytes(b"no database")
-    assert has_automations(url_of(tmp_path / "damaged.db"))
 
 
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + bytes(5000)])

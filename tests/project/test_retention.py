@@ -4,23 +4,23 @@ import json
 import logging
 import os
 import shutil
+import sqlite3
+import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-from conftest import Answer, facts
+from conftest import Answer, facts, wait_until
 from flows.data_engineer import data_engineer
-from prefect.client.orchestration import get_client
-from prefect.client.schemas import filters
 from runtime import retention
 
 BEGIN = datetime(2026, 11, 22, 12, tzinfo=UTC)
 FOLDERS = "data/processed", "models", "reports"
-MOST_ENDS = 40  # of runs, until what all other tests left is removed
 
 
 @pytest.fixture
@@ -218,37 +218,27 @@ def test_of_the_cache_is_kept_what_one_of_the_newest_runs_used(
     assert entry.exists()
 
 
-def test_prefects_records_go_with_the_runs(
-    project: Path,
-    keep: Callable[[object], None],
-    prefect_server: object,
-    monkeypatch: pytest.MonkeyPatch,
+def test_prefect_forgets_what_ended_more_than_a_month_ago(
+    project: Path, program: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
-    keep("all")
-    runs = [data_engineer(test_data_ratio=ratio) for ratio in (0.2, 0.3, 0.4)]
-    ids = [facts(project, run)["flow_run_id"] for run in runs]
-    (project / "data" / "processed" / runs[1] / "keep").touch()
-    keep(1)
-    data_engineer()
-    assert recorded(ids) == set(ids), "a database elsewhere may serve other projects too"
-    assert len(left(project)) == 2
+    own = {"PREFECT_API_URL": None, "PREFECT_HOME": None}
+    for _ in range(2):
+        _out, err = program("run", "data-engineer", **own).communicate()
+        assert "Completed" in err
+    old, new = (facts(project, run)["flow_run_id"] for run in left(project))
+    with closing(sqlite3.connect(project / ".prefect" / "prefect.db")) as database, database:
+        ended = (datetime.now(UTC) - timedelta(days=31)).strftime("%Y-%m-%d %H:%M:%S.%f")
+        database.execute("UPDATE flow_run SET end_time = ? WHERE id = ?", [ended, old])
 
-    monkeypatch.setattr(retention, "_is_in_own_database", lambda _: True)
-    ends = [data_engineer()]
-    while recorded(ids) - {ids[1]}:  # fifty at each end, and other tests left many
-        assert len(ends) < MOST_ENDS
-        ends.append(data_engineer())
-    assert recorded(ids) == {ids[1]}
-    assert left(project) == [runs[1], ends[-1]]
+    def recorded() -> list[str]:
+        with closing(sqlite3.connect(project / ".prefect" / "prefect.db")) as database:
+            return [row[0] for row in database.execute("SELECT id FROM flow_run")]
 
-
-def recorded(ids: list[str]) -> set[str]:
-    """Return those of the flow runs that Prefect's server knows."""
-    these = filters.FlowRunFilter(
-        id=filters.FlowRunFilterId(any_=[UUID(flow_run_id) for flow_run_id in ids])
-    )
-    with get_client(sync_client=True) as client:
-        return {str(run.id) for run in client.read_flow_runs(flow_run_filter=these)}
+    assert set(recorded()) == {old, new}
+    ui = program("ui", "--no-browser", PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS="1", **own)
+    wait_until(lambda: recorded() == [new])
+    assert ui.poll() is None
+    assert len(left(project)) == 2, "the folders of runs are another matter"
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "9" * 10, "\x1b[2J"])

@@ -10,11 +10,11 @@ import json
 import re
 import warnings
 from dataclasses import dataclass, field
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from markdown_it import MarkdownIt
 from sklearn.metrics import (
     ConfusionMatrixDisplay,
     confusion_matrix,
@@ -25,30 +25,23 @@ from sklearn.pipeline import Pipeline
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAGE = Template("""<!doctype html>
+PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>$title</title>
+<title>{title}</title>
 <style>
-  body { font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: auto; padding: 1rem }
-  table { border-collapse: collapse }
-  th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ccc }
-  th:first-child { text-align: left }
-  img { max-width: 100% }
+  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: auto; padding: 1rem }}
+  table {{ border-collapse: collapse }}
+  th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #ccc }}
+  img {{ max-width: 100% }}
 </style>
-<h1>Accuracy on the test set: $accuracy</h1>
-<p>Run <code>$title</code>, $rows rows in the test set.</p>
-$metrics
-<h2>Each class</h2>
-$classes
-<p>Precision: of the rows that were predicted as this class, the share that belong to it.
+{body}</html>
+"""
+EXPLANATION = """\
+Precision: of the rows that were predicted as this class, the share that belong to it.
 Recall: of the rows of this class, the share that was predicted as such.
-F1: the harmonic mean of both. Support: rows of this class in the test set.</p>
-<h2>Confusion matrix</h2>
-<img alt="Confusion matrix: true classes by predicted classes" src="$picture">
-</html>
-""")
+F1: the harmonic mean of both. Support: rows of this class in the test set."""
 
 
 @dataclass
@@ -77,32 +70,26 @@ def make_report(predictions: np.ndarray, test_y: pd.Series, picture: bytes, titl
     )
     columns = ["precision", "recall", "F1", "support"]
     classes = pd.DataFrame(dict(zip(columns, figures, strict=True)), index=names)
-    image = "data:image/png;base64," + base64.b64encode(picture).decode()
-    accuracy = f"{metrics['accuracy']:.2%}"
-    others = [f"{name}: {value:.4f}" for name, value in metrics.items() if name != "accuracy"]
-    page = PAGE.substitute(
-        title=html.escape(title),
-        accuracy=accuracy,
-        rows=len(test_y),
-        metrics=f"<ul><li>{'<li>'.join(others)}</ul>" if others else "",
-        classes=classes.to_html(float_format="{:.3f}".format, border=0),
-        picture=image,
-    )
     rows = [
         f"| {_literal(name)} | {row['precision']:.3f} | {row['recall']:.3f} | {row['F1']:.3f} "
         f"| {row['support']:.0f} |"
         for name, row in classes.iterrows()
     ]
+    image = base64.b64encode(picture).decode()
     markdown = "\n".join(
         [
-            f"# Accuracy on the test set: {accuracy}\n",
-            *(f"{other}\n" for other in others),
+            f"# Accuracy on the test set: {metrics['accuracy']:.2%}\n",
+            f"Run `{title}`, {len(test_y)} rows in the test set.\n",
+            *(f"{name}: {value:.4f}\n" for name, value in metrics.items() if name != "accuracy"),
             "| class | precision | recall | F1 | support |",
-            "| --- | ---: | ---: | ---: | ---: |",
+            "| :--- | ---: | ---: | ---: | ---: |",
             *rows,
-            f"\n![Confusion matrix]({image})\n",
+            f"\n{EXPLANATION}\n",
+            "## Confusion matrix\n",
+            f"![True classes by predicted classes](data:image/png;base64,{image})\n",
         ]
     )
+    page = PAGE.format(title=html.escape(title), body=MarkdownIt("js-default").render(markdown))
     values = {**metrics, "classes": classes.to_dict(orient="index")}
     files = {
         "report.html": page.encode(),

@@ -8,8 +8,6 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -71,14 +69,15 @@ def run(
     # Python calls last what was registered first: when these are printed, Prefect has sent its
     # logs, and the server has written them.
     atexit.register(print_last, last_lines)
-    with without_garbage_collection():
-        # The server starts while this process imports; Prefect comes when its address is known.
-        server = use_server(meanwhile=lambda: import_if_installed("pandas"))
-        function = source.load()
-        # What only the last tasks use is imported while the first ones wait for the server.
-        late = ("skops.io", "matplotlib.backends.backend_agg")
-        threading.Thread(target=import_if_installed, args=late, daemon=True).start()
-    check_outputs()
+    gc.disable()  # imports make many objects, and hardly any garbage
+    # The server starts while this process imports; Prefect comes when its address is known.
+    server = use_server(meanwhile=lambda: import_module("pandas"))
+    function = source.load()
+    # What only the last tasks use is imported while the first ones wait for the server.
+    for late in ("skops.io", "matplotlib.backends.backend_agg"):
+        threading.Thread(target=import_module, args=[late], daemon=True).start()
+    gc.freeze()
+    gc.enable()
     wait_until_ready(server)
     with settings_for(server):
         name_killed_runs()
@@ -272,37 +271,15 @@ def discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Import without looking for garbage: imports make many objects, and hardly any garbage."""
-    gc.disable()
-    yield
-    gc.freeze()
-    gc.enable()
-
-
-def import_if_installed(*modules: str) -> None:
-    """Import modules; where one is missing, what needs it says so."""
-    for module in modules:
-        with suppress(ImportError):
-            import_module(module)
-
-
 def check_settings() -> None:
     """Raise `UserError` for a bad setting now, not when a run is over."""
     from runtime.engines import check_engine
-
-    settings.keep_runs()
-    settings.outputs()
-    check_engine()
-
-
-def check_outputs() -> None:
-    """Raise `UserError` where the bucket of OUTPUTS cannot be used."""
     from runtime.storage import Storage
 
-    if address := settings.outputs():
-        Storage(address).check()
+    settings.keep_runs()
+    check_engine()
+    if bucket := settings.outputs():
+        Storage(bucket).check()
 
 
 def start_dashboard() -> "Server":
@@ -319,7 +296,6 @@ def wait_for_dashboard(server: "Server") -> str:
     """Print and return the address of the dashboard when it can be opened."""
     from runtime.server import wait_until_ready
 
-    check_outputs()
     wait_until_ready(server)
     name_killed_runs()
     dashboard = dashboard_of(server)

@@ -4,7 +4,6 @@ import shutil
 import socket
 import sys
 import tempfile
-import tomllib
 from importlib import metadata
 
 from packaging.requirements import Requirement
@@ -37,7 +36,7 @@ def examine() -> bool:
 def python() -> str:
     """Check Python's version."""
     version = ".".join(map(str, sys.version_info[:3]))
-    wanted = str(_project()["requires-python"])
+    wanted = str(settings.pyproject()["project"]["requires-python"])
     if version not in SpecifierSet(wanted):
         raise UserError(f"{version}: install Python {wanted}")
     return version
@@ -45,7 +44,8 @@ def python() -> str:
 
 def packages() -> str:
     """Check that the packages of pyproject.toml are installed, in versions that fit."""
-    wrong, requirements = [], [Requirement(line) for line in _project()["dependencies"]]
+    wrong, lines = [], settings.pyproject()["project"]["dependencies"]
+    requirements = [Requirement(line) for line in lines]
     for wanted in requirements:
         if wanted.marker and not wanted.marker.evaluate():
             continue  # not for this machine
@@ -114,9 +114,3 @@ def outputs() -> str:
         Storage(address).check()
         return f"go to {address}"
     return "stay in this folder"
-
-
-def _project() -> dict[str, list[str]]:
-    text = (settings.ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    project: dict[str, list[str]] = tomllib.loads(text)["project"]
-    return project

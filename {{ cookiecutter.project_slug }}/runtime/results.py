@@ -18,7 +18,7 @@ from prefect.serializers import Serializer
 from prefect.settings import get_current_settings
 
 from runtime import formats
-from runtime.caching import ByContent, PerRun, split_key
+from runtime.caching import Unchanged, split_key
 from runtime.errors import CannotWrite, UserError, is_for_user
 from runtime.history import counts, newest_first
 from runtime.records import Mismatch, damaged, read_verified, record_key, sha256, verify
@@ -60,14 +60,15 @@ class _Results(WritableFileSystem):
         raise NotImplementedError
 
     @property
-    def per_run(self) -> PerRun:
+    def per_run(self) -> Unchanged:
         """A cache policy: one file a run, which the run finds again when it is retried."""
-        return PerRun(key_storage=_Records(results=self), target=self.target)
+        return Unchanged(key_storage=_Records(results=self), target=self.target)
 
     @property
-    def by_content(self) -> ByContent:
+    def by_content(self) -> Unchanged:
         """A cache policy: one file for each content, which every later run finds."""
-        return ByContent(key_storage=_Records(results=self))
+        target = "{task_name}-{fingerprint:.16}"
+        return Unchanged(key_storage=_Records(results=self), target=target)
 
     def read(self, location: str) -> Result:
         """Return the value at `<run>/<task>`; the run `latest` is the newest that has such a value.

@@ -5,16 +5,8 @@ a schedule that fails all night does not push out the last good model.
 """
 
 import re
-import sqlite3
-from contextlib import closing, suppress
 from datetime import UTC, datetime
-from typing import Any
 
-import httpx
-from prefect.client.orchestration import get_client
-from prefect.client.schemas import filters
-from prefect.client.schemas.objects import TERMINAL_STATES
-from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 
 from runtime import settings
@@ -27,13 +19,13 @@ FOLDERS = ("reports", "models", PROCESSED)
 MARKS = ("keep", "keep.txt")
 IN_CACHE = re.compile(r"\w+-[0-9a-f]{16}\.\w+")
 FLOW_RESULT = re.compile(r"[0-9a-f]{32}")  # where Prefect keeps what a flow returns
-RECORDS_AT_ONCE = 50  # more of Prefect's old records are left to the ends of the next runs
 
 
 def remove_old_runs(flow_run_id: str) -> None:
     """Remove the runs that are no longer kept, and what belongs to them; called at a run's end.
 
-    That is their folders, what none of the newest runs used in the cache, and Prefect's records.
+    That is their folders, and what none of the newest runs used in the cache. What Prefect's server
+    recorded is removed by itself (prefect.toml, `db_vacuum`).
     """
     number = settings.keep_runs()
     if number is None:
@@ -66,8 +58,6 @@ def remove_old_runs(flow_run_id: str) -> None:
             f"Removed {len(removed)} old run(s), up to {removed[0]}: the newest {number} are kept "
             "(KEEP_RUNS), and those with a file named 'keep' in their folder."
         )
-    if _is_in_own_database(flow_run_id):
-        _remove_records(began, [facts[run] for run in runs if run in kept])
 
 
 def _is_marked(run: str) -> bool:
@@ -83,38 +73,3 @@ def _remove_unused(files: Storage, names: re.Pattern[str], began: datetime) -> N
         used = max(changed, found.get(record_key(key), changed))
         if names.fullmatch(key) and used.astimezone(UTC) < began:
             files.delete([record_key(key), key])
-
-
-def _is_in_own_database(flow_run_id: str) -> bool:
-    """Tell whether Prefect keeps its records here, and not where other projects have theirs too."""
-    url = f"{(settings.ROOT / '.prefect' / 'prefect.db').as_uri()}?mode=ro"
-    try:
-        with closing(sqlite3.connect(url, uri=True)) as database:
-            query = "SELECT 1 FROM flow_run WHERE id = ?"
-            return database.execute(query, [flow_run_id]).fetchone() is not None
-    except sqlite3.Error:
-        return False
-
-
-def _remove_records(began: datetime, kept: list[dict[str, Any]]) -> None:
-    """Remove from Prefect what ended before a time, but for the runs that are kept."""
-    ids = [flow["id"] for facts in kept for flow in facts.get("flows", {}).values()]
-    end = filters.FlowRunFilterEndTime.model_validate({"before_": began})
-    ended = filters.FlowRunFilterStateType(any_=sorted(TERMINAL_STATES))
-    old = filters.FlowRunFilter(
-        id=filters.FlowRunFilterId(not_any_=ids),
-        state=filters.FlowRunFilterState(type=ended),
-        end_time=end,
-    )
-    with get_client(sync_client=True) as client, suppress(httpx.HTTPError):
-        found = [
-            flow_run.id
-            for flow_run in client.read_flow_runs(flow_run_filter=old, limit=RECORDS_AT_ONCE)
-        ]
-        these = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=found))
-        for artifact in client.read_artifacts(flow_run_filter=these) if found else []:
-            with suppress(ObjectNotFound):  # another run was faster
-                client.delete_artifact(artifact.id)
-        for flow_run_id in found:
-            with suppress(ObjectNotFound):
-                client.delete_flow_run(flow_run_id)

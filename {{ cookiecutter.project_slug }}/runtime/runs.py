@@ -23,7 +23,6 @@ from uuid import UUID
 import prefect.runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import filters
-from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
@@ -54,7 +53,7 @@ def in_run_folder(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def flow_function(*args: P.args, **kwargs: P.kwargs) -> R:
-        if FlowRunContext.get() is None:  # called as a plain function, or drawn as a graph
+        if prefect.runtime.flow_run.id is None:  # called as a plain function, or drawn as a graph
             return function(*args, **kwargs)
         bound = inspect.signature(function).bind(*args, **kwargs)
         bound.apply_defaults()

@@ -9,6 +9,7 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from runtime.errors import UserError, printable
 
@@ -18,14 +19,22 @@ CONSOLE_HANDLER = "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"  # Prefect's setting 
 
 def read(name: str) -> str:
     """Return the text of a setting, "" where it is set nowhere."""
-    return os.environ.get(name) or str(_in_file(ROOT / "pyproject.toml").get(name.lower(), ""))
+    return os.environ.get(name) or str(_in_file().get(name.lower(), ""))
+
+
+def pyproject() -> dict[str, Any]:
+    """Return what stands in pyproject.toml."""
+    return _parsed(ROOT / "pyproject.toml")
 
 
 @cache
-def _in_file(path: Path) -> dict[str, object]:
-    settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    found: dict[str, object] = settings.get("tool", {}).get("runtime", {})
-    return found
+def _parsed(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _in_file() -> dict[str, Any]:
+    table: dict[str, Any] = pyproject().get("tool", {}).get("runtime", {})
+    return table
 
 
 def outputs() -> str:
@@ -70,5 +79,5 @@ def keep_runs() -> int | None:
 
 def trusted_types() -> list[str]:
     """Return the types of other packages that a model's file may hold, such as xgboost's."""
-    found = _in_file(ROOT / "pyproject.toml").get("trusted_types", [])
-    return [str(name) for name in found] if isinstance(found, list) else []
+    names: list[str] = _in_file().get("trusted_types", [])
+    return names

@@ -25,7 +25,6 @@ from typing import Any, TextIO
 
 from runtime import settings
 from runtime.errors import CannotWrite, Unavailable
-from runtime.server.database import set_damaged_aside
 
 HOST = "127.0.0.1"
 FIRST_PORT = 4200  # Prefect's own; the next free one is taken where it is in use
@@ -63,7 +62,7 @@ def prefect_home() -> Path:
     return Path(os.environ.get("PREFECT_HOME") or settings.ROOT / ".prefect").expanduser().resolve()
 
 
-def use_server(*, dashboard: bool = False, meanwhile: Callable[[], None] = lambda: None) -> Server:
+def use_server(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda: None) -> Server:
     """Return the server for this process, and point Prefect, once imported, at it.
 
     It is the user's own (PREFECT_API_URL or an active profile), else the one that `ui` or `serve`
@@ -120,14 +119,12 @@ def find() -> Server | None:
     return Server(api_url, is_own=True)
 
 
-def start(*, dashboard: bool = False, meanwhile: Callable[[], None] = lambda: None) -> Server:
+def start(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda: None) -> Server:
     """Start a server of this project that stops when this process ends.
 
     With `dashboard`, it serves Prefect's pages, and later runs find it; without, it serves this
     run alone. It answers only after a while: see `wait_until_ready`.
     """
-    with _home_errors():
-        set_damaged_aside(prefect_home() / "prefect.db")
     command = [sys.executable, "-m", "runtime.server.process"]
     environment = {**os.environ, "PREFECT_HOME": str(prefect_home())}
     environment.pop(settings.CONSOLE_HANDLER, None)  # the server's own log keeps its tracebacks
@@ -180,7 +177,7 @@ def wait_until_ready(server: Server) -> None:
 
 @contextmanager
 def settings_for(server: Server) -> Iterator[None]:
-    """Set what Prefect is to know of a server that was chosen after Prefect was imported."""
+    """Set what Prefect's client need not do with a server of ours; note what it has to record."""
     from prefect.settings import (
         PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
         PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,

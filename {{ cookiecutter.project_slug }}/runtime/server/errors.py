@@ -1,9 +1,12 @@
 """Says in one sentence why a Prefect server cannot be used: key, version, network, database."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 
 import httpx
 from prefect.settings import PREFECT_API_URL
+from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from runtime.errors import Unavailable, UserError, without_password
@@ -45,10 +48,12 @@ def explain(error: Exception) -> UserError | None:
 
 
 def explain_database(url: str) -> str:
-    """Return why a server cannot use its PostgreSQL database; "" where it can, and for SQLite."""
-    setting = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
-    if not url or url.startswith("sqlite"):
+    """Return why a server cannot use its database; "" where it can."""
+    if not url:
         return ""
+    if url.startswith("sqlite"):
+        return _explain_sqlite(make_url(url).database or "")
+    setting = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
     async def connect() -> None:
         async with asyncio.timeout(10), engine.connect():
@@ -67,6 +72,20 @@ def explain_database(url: str) -> str:
         text = str(error).partition("\n")[0] or "it does not answer"
         return f"{setting}: {without_password(url)} cannot be used: {text}."
     return ""
+
+
+def _explain_sqlite(path: str) -> str:
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            reason = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.Error as error:
+        reason = str(error)
+    if reason == "ok":
+        return ""
+    return (
+        f"Prefect's database {path} cannot be used: {reason}. If it is damaged, rename it: a new "
+        "one is created, and the files of your runs do not need it."
+    )
 
 
 def _asked(error: Exception) -> str:

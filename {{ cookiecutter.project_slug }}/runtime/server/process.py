@@ -60,12 +60,11 @@ def main(*, dashboard: bool) -> None:
     from prefect.server.api.server import create_app
     from prefect.settings import (
         PREFECT_SERVER_DATABASE_MIGRATE_ON_START,
-        PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
         get_current_settings,
         temporary_settings,
     )
 
-    from runtime.server.database import has_automations, prepare_database
+    from runtime.server.database import prepare_database
     from runtime.server.guard import OwnPageOnly
 
     setting = get_current_settings().server.database.connection_url
@@ -83,9 +82,6 @@ def main(*, dashboard: bool) -> None:
     gc.enable()
     threading.Thread(target=ask_first, args=(url,), daemon=True).start()
     changes = {PREFECT_SERVER_DATABASE_MIGRATE_ON_START: not is_current}
-    if not dashboard and is_current and not has_automations(database):
-        # Nobody can make one now; the service would read each event once more for nothing.
-        changes[PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED] = False
     runner = asyncio.Runner(loop_factory=config.get_loop_factory())
     with temporary_settings(changes), runner:
         runner.run(serve(server, listener))
