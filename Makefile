@@ -10,6 +10,9 @@ INSTALL := $(UV) pip install --quiet --python
 PROCESSES ?= 3
 TEST_AT_ONCE := -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
+# So that `uv run main.py` finds the uv of this folder, and takes this Python.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export UV_PYTHON := $(CURDIR)/$(BIN)/python
 export UV_PYTHON_DOWNLOADS := never
 # Compile once, at installation: else each of the many processes that are started here may have to.
 export UV_COMPILE_BYTECODE := 1
@@ -18,16 +21,14 @@ export RUFF_CACHE_DIR := $(CURDIR)/build/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/build/cache/mypy
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 
-.PHONY: demo test torture bench bench-quick newest database pictures clean
+.PHONY: demo test torture bench bench-quick upgrade pictures clean
 
 ## Generate the default project into build/, and run it.
 demo: .venv/generate.stamp build/cookiecutter.yaml
 	$(BIN)/python tests/template_copy.py build/template
 	$(BIN)/cookiecutter build/template --no-input --overwrite-if-exists --output-dir build \
 		--config-file build/cookiecutter.yaml
-	$(UV) venv --quiet --allow-existing --python $(BIN)/python build/iris-project/.venv
-	$(INSTALL) build/iris-project/.venv/bin/python --requirement build/iris-project/requirements.txt
-	cd build/iris-project && .venv/bin/python main.py
+	cd build/iris-project && uv run main.py
 
 ## Run every test: of the template, and of the project in its folder as it stands.
 test: .venv/test.stamp
@@ -53,22 +54,10 @@ bench-quick: .venv/test.stamp
 torture: .venv/test.stamp
 	$(BIN)/python -m pytest -m torture
 
-## Run the default project and its tests on the newest versions that its bounds allow.
-newest: .venv/generate.stamp build/cookiecutter.yaml
-	rm -rf build/newest
-	$(BIN)/python tests/template_copy.py build/template
-	$(BIN)/cookiecutter build/template --no-input --output-dir build/newest \
-		--config-file build/cookiecutter.yaml
-	$(UV) venv --quiet --python $(BIN)/python build/newest/.venv
-	$(INSTALL) build/newest/.venv/bin/python --upgrade \
-		--requirement build/newest/iris-project/pyproject.toml \
-		--group build/newest/iris-project/pyproject.toml:dev
-	cd build/newest/iris-project && ../.venv/bin/python main.py
-	cd build/newest/iris-project && ../.venv/bin/python -m pytest
-
-## Write the tables of an empty database anew, after a new version of Prefect.
-database: .venv/test.stamp
-	$(BIN)/python tests/write_database_sql.py
+## Take the newest packages, beyond the bounds where there are newer ones, and try them.
+upgrade: .venv/test.stamp
+	$(BIN)/python tests/upgrade.py
+	$(MAKE) demo test
 
 ## Take the pictures of the documentation anew, in Chromium.
 pictures: .venv/test.stamp

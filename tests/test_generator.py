@@ -338,14 +338,6 @@ def test_a_generated_project_is_clean_under_ruff_and_mypy(
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
-def test_a_generated_project_passes_its_own_tests(run: Run, template: Path, tmp_path: Path) -> None:
-    folder = "Pasta de Íris"
-    run("cookiecutter", template, "--no-input", "-o", folder, "language=pt-BR", cwd=tmp_path)
-    project = tmp_path / folder / "iris-project"
-    finished = run(sys.executable, "-m", "pytest", "-q", cwd=project)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-
-
 def answers_for(**answers: str) -> dict[str, Any]:
     """Return all variables of `cookiecutter.json` when these answers are typed."""
     with typed_answers(answers):

@@ -39,6 +39,7 @@ from runtime import console, deployments, models, server
 from runtime.discovery import find_flows
 from runtime.errors import UserError
 from runtime.parameters import read_parameters
+from runtime.server import database as database_module
 from runtime.server.database import TABLES, prepare_database
 from runtime.server.process import listen
 from sklearn.linear_model import RidgeClassifier
@@ -740,16 +741,42 @@ def url_of(database: Path) -> str:
     return f"sqlite+aiosqlite:///{database}"
 
 
-@pytest.mark.skipif(not TABLES.exists(), reason="tables.sql was deleted")
+def migrate(path: Path, *command: str) -> None:
+    """Let Prefect take a database to another version of its tables."""
+    subprocess.run(
+        [sys.executable, "-m", "prefect", "server", "database", *command, "--yes"],
+        cwd=path.parent,
+        env={**os.environ, "PREFECT_SERVER_DATABASE_CONNECTION_URL": url_of(path)},
+        check=True,
+        capture_output=True,
+    )
+
+
 def test_tables_sql_holds_the_tables_that_prefect_makes(tmp_path: Path) -> None:
-    # With another version of Prefect: delete it, or take the one of a newer template.
     assert TABLES.read_text("utf-8").startswith(f"-- Prefect {prefect.__version__}:")
-    own = {**os.environ, "PREFECT_HOME": str(tmp_path)}
-    upgrade = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
-    subprocess.run(upgrade, cwd=tmp_path, env=own, check=True, capture_output=True)
-    quick = tmp_path / "quick.db"
+    slow, quick = tmp_path / "slow.db", tmp_path / "quick.db"
+    migrate(slow, "upgrade")
     assert prepare_database(url_of(quick))
-    assert tables(quick) == tables(tmp_path / "prefect.db")
+    assert tables(quick) == tables(slow)
+
+
+def test_a_newer_prefect_brings_the_tables_forward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, new, now = (tmp_path / name for name in ("older.db", "new.db", "now.db"))
+    assert prepare_database(url_of(now))
+    assert prepare_database(url_of(older))
+    migrate(older, "downgrade", "--revision", "-1")
+    assert tables(older) != tables(now)
+    with closing(sqlite3.connect(older)) as database:
+        statements = [text for text in database.iterdump() if text[:6] in ("CREATE", "INSERT")]
+    script = tmp_path / "tables.sql"
+    script.write_text("\n".join(["-- Prefect 3.9.0:", *statements]), encoding="utf-8")
+    monkeypatch.setattr(database_module, "TABLES", script)
+    assert not prepare_database(url_of(new)), "Prefect has to look for migrations"
+    assert tables(new) == tables(older)
+    migrate(new, "upgrade")
+    assert tables(new) == tables(now)
 
 
 def test_several_first_runs_create_the_tables_once(tmp_path: Path) -> None:
@@ -776,14 +803,6 @@ def test_a_database_of_another_version_is_left_to_prefect(tmp_path: Path, change
     with closing(sqlite3.connect(other)) as database, database:
         database.execute(change)
     assert not prepare_database(url_of(other))
-
-
-def test_with_another_version_of_prefect_it_makes_its_database_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(metadata, "version", lambda _: "3.8.9")
-    assert not prepare_database(url_of(tmp_path / "new.db"))
-    assert not (tmp_path / "new.db").exists()
 
 
 @pytest.mark.parametrize("url", ["postgresql+asyncpg://u@h/d", "sqlite+aiosqlite:///:memory:"])

@@ -171,7 +171,7 @@ def test_a_type_that_is_not_trusted_fails_the_run_that_trains_it(
     pyproject.write_text(
         text.replace("trusted_types = []", 'trusted_types = ["foreign.Foreign"]'), "utf-8"
     )
-    settings._in_file.cache_clear()  # as a new process begins
+    settings._parsed.cache_clear()  # as a new process begins
     assert command("run").exit_code == 0
     assert command("predict", "5.1", "3.5", "1.4", "0.2").out.startswith("setosa")
 

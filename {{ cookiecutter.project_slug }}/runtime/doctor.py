@@ -57,7 +57,7 @@ def packages() -> str:
             if installed not in wanted.specifier:
                 wrong.append(f"{wanted.name} is {installed}")
     if wrong:
-        raise UserError(f"{', '.join(wrong)}: run pip install -r requirements.txt")
+        raise UserError(f"{', '.join(wrong)}: run `uv sync`, or `pip install -r requirements.txt`")
     return f"{len(requirements)} packages fit pyproject.toml"
 
 

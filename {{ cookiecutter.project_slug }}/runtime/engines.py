@@ -73,6 +73,7 @@ def _engine_and_extra() -> tuple[str, str | None]:
     extra = EXTRAS.get(name.partition("://")[0])
     if extra and not find_spec(f"prefect_{extra}"):
         raise UserError(
-            f'ENGINE={name} needs the extra {extra}: run `pip install ".[{extra}]"` in the project.'
+            f"ENGINE={name} needs the extra {extra}: run `uv sync --extra {extra}` in the project, "
+            f'or `pip install ".[{extra}]"` without uv.'
         )
     return name, extra

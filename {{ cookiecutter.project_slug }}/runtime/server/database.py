@@ -10,19 +10,18 @@ TABLES = Path(__file__).with_name("tables.sql")
 
 
 def prepare_database(url: str) -> bool:
-    """Create the tables of an empty SQLite database; return whether it is known to be current.
+    """Create the tables of an empty SQLite database; return whether it needs no migration.
 
     `tables.sql` holds the tables that `prefect server database upgrade` makes step by step, for
-    the one version of Prefect that its first line names. With another version, and with any other
-    database, Prefect sees to the tables itself.
+    the version of Prefect that its first line names, the oldest that pyproject.toml allows. A newer
+    one brings them forward by its own migrations, and sees to any other database itself.
     """
     from sqlalchemy import make_url
 
-    schema = TABLES.read_text(encoding="utf-8") if TABLES.exists() else ""
+    schema = TABLES.read_text(encoding="utf-8")
     made_for = re.match(r"-- Prefect ([\d.]+\d)", schema)
     revision = re.search(r"INSERT INTO \"alembic_version\" VALUES\('(\w+)'\)", schema)
-    if not url or not made_for or made_for[1] != metadata.version("prefect") or not revision:
-        return False
+    assert made_for and revision
     place = make_url(url)
     if place.get_backend_name() != "sqlite" or ":memory:" in url or "mode=memory" in url:
         return False
@@ -35,4 +34,4 @@ def prepare_database(url: str) -> bool:
             rows = database.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.Error:
         return False
-    return rows == [(revision[1],)]
+    return rows == [(revision[1],)] and made_for[1] == metadata.version("prefect")

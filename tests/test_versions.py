@@ -1,0 +1,103 @@
+"""The README's first command, in a new project: it works, and takes the tested versions."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT_FOLDER, Run
+
+REPO = Path(__file__).parent.parent
+UV = Path(sys.executable).with_name("uv")
+# Asked while the home is still the user's: what was downloaded once is not downloaded again.
+CACHE = subprocess.run([UV, "cache", "dir"], capture_output=True, text=True, check=True).stdout
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+
+
+def find_python(version: str) -> Path | None:
+    """Return a Python of this machine; pyenv's are not all on the path."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for path in (shutil.which(f"python{version}"), *root.glob(f"versions/{version}.*/bin/python")):
+        command = [path or "", "--version"]
+        if path and subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return Path(path)
+    return None
+
+
+PYTHONS = {version: path for version in VERSIONS if (path := find_python(version))}
+
+
+@pytest.fixture(autouse=True)
+def _uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", CACHE.strip())
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(UV.parent), os.environ["PATH"]]))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+
+
+def test_a_project_says_which_version_of_the_template_made_it() -> None:
+    template = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (REPO / PROJECT_FOLDER / "pyproject.toml").read_text(encoding="utf-8")
+    made_by = tomllib.loads(text)["tool"][template["name"]]
+    assert made_by["version"] == template["version"]
+    changelog = (REPO / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{made_by['version']}] - {made_by['date']}\n" in changelog
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_uv_takes_the_versions_of_requirements_txt(
+    version: str, run: Run, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if version not in PYTHONS:
+        pytest.skip(f"Python {version} is not on this machine")
+    monkeypatch.setenv("UV_PYTHON", str(PYTHONS[version]))
+    folder = "Pasta de Íris"
+    run("cookiecutter", template, "--no-input", "-o", folder, "language=pt-BR", cwd=tmp_path)
+    project = tmp_path / folder / "iris-project"
+    if version in (min(PYTHONS), max(PYTHONS)):
+        first = run("uv", "run", "main.py", cwd=project)
+        assert first.returncode == 0, first.stderr
+        assert "Accuracy     93.33% of the test set" in first.stdout
+        tests = run("uv", "run", "pytest", "-q", cwd=project)
+        assert tests.returncode == 0, tests.stdout + tests.stderr
+    else:
+        assert run("uv", "sync", cwd=project).returncode == 0
+    monkeypatch.delenv("UV_PYTHON")
+    same = run("uv", "pip", "install", "--dry-run", "-r", "requirements.txt", cwd=project)
+    assert "Would make no changes" in same.stderr
+    listed = run("uv", "pip", "list", "--format", "freeze", cwd=project).stdout.split()
+    pins = (project / "requirements.txt").read_text(encoding="utf-8").split()
+    assert set(listed) <= set(pins)
+
+
+def test_a_package_is_added_as_its_owner_expects(run: Run, template: Path, tmp_path: Path) -> None:
+    run("cookiecutter", template, "--no-input", cwd=tmp_path)
+    project = tmp_path / "iris-project"
+    added = run("uv", "add", "--no-sync", "humanize", cwd=project)
+    assert added.returncode == 0, added.stderr
+    assert '"humanize>=' in (project / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_a_folder_of_wheels_is_enough(run: Run, template: Path, tmp_path: Path) -> None:
+    """As a teacher hands it out; it tells no upload times, after which `exclude-newer` asks."""
+    run("cookiecutter", template, "--no-input", cwd=tmp_path)
+    project = tmp_path / "iris-project"
+    wheels = tmp_path / "wheelhouse"
+    wheels.mkdir()
+    pinned = next(
+        line
+        for line in (project / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        if line.startswith("tzlocal==")
+    )
+    name = pinned.replace("==", "-")
+    download = run(sys.executable, "-m", "pip", "download", "--no-deps", pinned, cwd=wheels)
+    assert list(wheels.glob(f"{name}-*.whl")), download.stderr
+    run("uv", "venv", cwd=project)
+    found = run(
+        *("uv", "pip", "install", "--no-index", "--find-links", wheels, "--no-deps", pinned),
+        cwd=project,
+    )
+    assert found.returncode == 0, found.stderr
