@@ -66,7 +66,8 @@ def main() -> None:
     elif shutil.which("git") and not is_inside_work_tree(project):
         failure = make_first_commit(project, answers["author_name"])
         hint = messages["git failed"].format(failure) if failure else ""
-    say(next_steps(folder_as_seen(project, answers), messages))
+    lessons = [" lessons"] if answers["lessons"] == "yes" else []
+    say(next_steps(folder_as_seen(project, answers), messages, ["", *lessons]))
     if hint:
         say(f"{hint}\n\n{indented(GIT_COMMANDS)}\n")
 
@@ -206,8 +207,8 @@ def folder_as_seen(project: Path, answers: dict[str, Any]) -> str:
     return str(seen)
 
 
-def next_steps(folder: str, messages: dict[str, str]) -> str:
-    """Return the commands that run the project, for this system."""
+def next_steps(folder: str, messages: dict[str, str], commands: list[str]) -> str:
+    """Return how these commands of main.py are run, one after the other, on this system."""
     enter = f"cd {quoted(folder)}"
     if os.name == "nt":  # no activation: PowerShell forbids its script unless set up
         python = r".venv\Scripts\python"
@@ -219,8 +220,9 @@ def next_steps(folder: str, messages: dict[str, str]) -> str:
             "source .venv/bin/activate",
             "python -m pip install -r requirements.txt",
         ]
-    with_uv = indented([enter, "uv run main.py"])
-    without_uv = indented([enter, *environment, f"{python} main.py"])
+    with_uv = indented([enter, *(f"uv run main.py{command}" for command in commands)])
+    plain = [f"{python} main.py{command}" for command in commands]
+    without_uv = indented([enter, *environment, *plain])
     return f"\n{messages['ready']}\n\n{with_uv}\n\n{messages['or']}\n\n{without_uv}\n"
 
 

@@ -14,6 +14,7 @@ import unicodedata
 from cookiecutter.exceptions import FailedHookException
 from jinja2 import Environment, TemplateSyntaxError
 from jinja2.ext import Extension
+from slugify import slugify
 
 MAX_LENGTHS = {"project_name": 100, "author_name": 200}
 MAX_SLUG_LENGTH = 60
@@ -49,12 +50,13 @@ MESSAGES = {
 
 
 class AnswerCheck(Extension):
-    """Adds the filter `check_answers`, and reports syntax errors of Jinja in one sentence."""
+    """Adds two filters, and reports syntax errors of Jinja in one sentence."""
 
     def __init__(self, environment: Environment) -> None:
-        """Add the filter."""
+        """Add the filters."""
         super().__init__(environment)
         environment.filters["check_answers"] = check_answers
+        environment.filters["folder_name"] = folder_name
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         """Return `source` as it is, if Jinja can parse it.
@@ -76,6 +78,12 @@ class AnswerCheck(Extension):
                     f"line, where Jinja renders it: {error.message}"
                 ) from None
         return source
+
+
+def folder_name(project_name: str) -> str:
+    """Return the folder that is proposed for a project: lower-case letters, digits and hyphens."""
+    slug = slugify(project_name, max_length=50) or "project"
+    return f"{slug}-project" if slug in WINDOWS_DEVICES else slug
 
 
 def check_answers(answers: dict[str, str]) -> str:

@@ -229,6 +229,7 @@ def test_without_a_licence_no_file_speaks_of_one(bake: Bake) -> None:
         ("L'été -- 2024!", "l-ete-2024"),
         ("2024 Iris", "2024-iris"),
         ("🌸", "project"),
+        ("Con", "con-project"),  # Windows reserves the name
         ("x" * 100, "x" * 50),
     ],
 )

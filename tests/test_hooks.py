@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -278,10 +279,22 @@ def test_words_are_quoted_for_windows(
     assert result == quoted
 
 
+@pytest.mark.parametrize("lessons", ["no", "yes"])
+def test_with_the_lessons_they_come_next(
+    run: Run, template: Path, tmp_path: Path, lessons: str
+) -> None:
+    finished = run("cookiecutter", template, "--no-input", f"lessons={lessons}", cwd=tmp_path)
+    assert ("  uv run main.py\n  uv run main.py lessons\n" in finished.stdout) == (lessons == "yes")
+    readme = (tmp_path / "iris-project" / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python main\.py.*", readme, re.MULTILINE)
+    assert commands[:2][-1].startswith("python main.py lessons") == (lessons == "yes")
+
+
 def test_on_windows_nothing_needs_to_be_activated(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "name", "nt")
-        steps = post_gen_project.next_steps(r"C:\a b\iris", post_gen_project.MESSAGES["en"])
+        messages = post_gen_project.MESSAGES["en"]
+        steps = post_gen_project.next_steps(r"C:\a b\iris", messages, [""])
     assert '  cd "C:\\a b\\iris"\n' in steps
     assert "  .venv\\Scripts\\python main.py\n" in steps
     assert "source" not in steps

@@ -718,7 +718,7 @@ def test_row_12_main_flow_trains_on_exactly_what_data_engineer_made(
     assert (folder / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
     page = (folder / "report.html").read_text("utf-8")
     assert f"{accuracy:.2%}" in page
-    assert "<th>versicolor</th>" in page
+    assert ">versicolor</td>" in page
     assert 'src="data:image/png;base64,' in page
     assert "http" not in page.replace("http-equiv", "")  # a single file: nothing is fetched
 

@@ -553,7 +553,7 @@ def test_doctor_says_what_to_do(
     assert lines == [
         f"FAIL Python    {python}: install Python >=3.99",
         f"FAIL Packages  no-such-package is missing, prefect is {metadata.version('prefect')}: "
-        "run pip install -r requirements.txt",
+        "run `uv sync`, or `pip install -r requirements.txt`",
         f"FAIL Folders   reports cannot be written to: {os.strerror(17)}",
         f"note Port      {port} is in use: the dashboard takes the next free one",
         "note Graphviz  not found: `visualize` draws Mermaid only; "

@@ -23,8 +23,7 @@ from flows.data_science import data_science, train_model
 from flows.main_flow import main_flow
 from ml import model as ml_model
 from ml.model import predict_rows
-from prefect import flow, task
-from prefect.filesystems import WritableFileSystem
+from prefect import flow
 from prefect.settings import PREFECT_RESULTS_PERSIST_BY_DEFAULT, temporary_settings
 from runtime import GCSResult, LocalResult, S3Result, UserError, history, models, runs, settings
 from runtime.formats import (
@@ -517,22 +516,3 @@ def test_outputs_decides_where_results_are_kept(
     (project / "pyproject.toml").write_text(f'[tool.runtime]\noutputs = "{in_file}"\n', "utf-8")
     monkeypatch.setenv("OUTPUTS", in_environment)
     assert LocalResult(dir="models").storage.location("run/a.skops") == f"{folder}/run/a.skops"
-
-
-# ---- what Prefect may change
-
-
-def test_prefect_still_needs_the_id_that_results_py_gives_a_storage() -> None:
-    class WithoutId(WritableFileSystem):
-        def read_path(self, path: str) -> bytes:  # type: ignore[override]
-            return b""
-
-        def write_path(self, path: str, content: bytes) -> None:  # type: ignore[override]
-            pass
-
-    message = "drop _block_document_id from runtime/results.py: Prefect takes a storage without it"
-    try:
-        task(result_storage=WithoutId())(lambda: None)
-    except TypeError:
-        return
-    pytest.fail(message)

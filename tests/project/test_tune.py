@@ -168,8 +168,8 @@ def test_without_its_extra_an_engine_is_refused(
     answer = command(subcommand)
     assert (answer.exit_code, answer.out) == (2, "")
     assert answer.err == (
-        f"Error: ENGINE={engine} needs the extra {extra}: "
-        f'run `pip install ".[{extra}]"` in the project.\n'
+        f"Error: ENGINE={engine} needs the extra {extra}: run `uv sync --extra {extra}` in the "
+        f'project, or `pip install ".[{extra}]"` without uv.\n'
     )
 
 
