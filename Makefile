@@ -5,23 +5,27 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROJECT := {{ cookiecutter.project_slug }}
 UV := $(BIN)/uv
-INSTALL := $(UV) pip install --quiet --python
+# Compile once, at installation: else each of the many processes that tests start may have to.
+INSTALL := $(UV) pip install --compile-bytecode --quiet --python
 # Tests wait for servers much of the time, so a few at once gain on two processors, too.
 PROCESSES ?= 3
-TEST_AT_ONCE := -m pytest --numprocesses $(PROCESSES) --dist loadfile
+TEMPLATE_TESTS := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+# They share no more than the server of their process, so whoever is idle takes the next one.
+PROJECT_TESTS := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal \
+	"$(CURDIR)/tests/project" --confcutdir "$(CURDIR)/tests/project"
+QUICK := -m "not slow and not torture"
+SLOW := -m "slow and not torture"
 
 # So that `uv run main.py` finds the uv of this folder, and takes this Python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_PYTHON := $(CURDIR)/$(BIN)/python
 export UV_PYTHON_DOWNLOADS := never
-# Compile once, at installation: else each of the many processes that are started here may have to.
-export UV_COMPILE_BYTECODE := 1
 # Caches in the template's folder would get into the projects that are generated from it.
 export RUFF_CACHE_DIR := $(CURDIR)/build/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/build/cache/mypy
 export MPLCONFIGDIR := $(CURDIR)/build/cache/matplotlib
 
-.PHONY: demo test torture bench bench-quick upgrade pictures clean
+.PHONY: demo test test-all torture bench bench-quick upgrade pictures clean
 
 ## Generate the default project into build/, and run it.
 demo: .venv/generate.stamp build/cookiecutter.yaml
@@ -30,16 +34,19 @@ demo: .venv/generate.stamp build/cookiecutter.yaml
 		--config-file build/cookiecutter.yaml
 	cd build/iris-project && uv run main.py
 
-## Run every test: of the template, and of the project in its folder as it stands.
+## Run what takes minutes: each row of the article, each command, both languages, faults of each kind.
 test: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python $(TEST_AT_ONCE)
-	$(BIN)/python $(TEST_AT_ONCE) "$(CURDIR)/tests/project" --confcutdir "$(CURDIR)/tests/project"
-	$(BIN)/python tests/template_copy.py build/template
-	cd "build/template/$(PROJECT)" && ../../../$(BIN)/python -m mypy .
 	cd "$(PROJECT)" && ../$(BIN)/python -m mypy ../tests/project
+	$(TEMPLATE_TESTS) $(QUICK)
+	$(PROJECT_TESTS) $(QUICK)
+
+## Run all others, besides `make torture`: buckets, clusters, a team's server, a browser, all lessons.
+test-all: .venv/test.stamp
+	$(TEMPLATE_TESTS) $(SLOW)
+	$(PROJECT_TESTS) $(SLOW)
 	$(BIN)/python benchmarks/bench.py quick
 
 ## Measure speed, memory and size beside the peers; write benchmarks/results.md.
@@ -50,14 +57,14 @@ bench: .venv/test.stamp
 bench-quick: .venv/test.stamp
 	$(BIN)/python benchmarks/bench.py quick
 
-## Run what takes too long for `make test`: the same attacks, many times over.
+## Run what takes too long for `make test-all`: the same attacks, many times over.
 torture: .venv/test.stamp
 	$(BIN)/python -m pytest -m torture
 
 ## Take the newest packages, beyond the bounds where there are newer ones, and try them.
 upgrade: .venv/test.stamp
 	$(BIN)/python tests/upgrade.py
-	$(MAKE) demo test
+	$(MAKE) demo test test-all
 
 ## Take the pictures of the documentation anew, in Chromium.
 pictures: .venv/test.stamp

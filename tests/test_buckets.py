@@ -16,6 +16,8 @@ from conftest import Bake, BakedProject, Run
 from measure import free_port
 from stores import KEY, Store, Wire, gcs_store, s3_store
 
+pytestmark = pytest.mark.slow
+
 Main = Callable[..., "subprocess.CompletedProcess[str]"]
 PREDICT = ("predict", "5.1", "3.5", "1.4", "0.2")
 RUN = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[a-z-]+"

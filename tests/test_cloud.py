@@ -21,6 +21,8 @@ from conftest import BakedProject, Run
 from measure import free_port
 from test_running import ask, plain_environment, project
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["plain_environment", "project"]  # fixtures
 
 KEY = "pnu_s3cr3t-of-the-test"

@@ -16,6 +16,8 @@ from cookiecutter.main import cookiecutter
 from measure import free_port
 from stores import Store, s3_store
 
+pytestmark = pytest.mark.slow
+
 TUNE = ("run", "tune", "--param", "candidates=4", "--param", "folds=3")
 SAME = ("search.json", "search.png", "metrics.json", "confusion_matrix.png")  # whatever the run
 

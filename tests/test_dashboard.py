@@ -24,6 +24,8 @@ from test_running import Terminal, ask, plain_environment, project, terminals
 if TYPE_CHECKING:
     from playwright.sync_api import FloatRect, Locator, Page
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["plain_environment", "project"]  # fixtures
 
 WIDTH = 1200  # pixels, of the browser

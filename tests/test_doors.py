@@ -147,6 +147,7 @@ def assert_the_dashboard_works(port: str) -> None:
             assert not refused
 
 
+@pytest.mark.slow
 def test_a_page_of_another_origin_gets_nothing_and_the_dashboard_works_on(
     open_terminal: Callable[..., Terminal],
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_page_of_another_origin_gets_nothing_and_the_dashboard_works_on(
     terminal.press_ctrl_c()
 
 
+@pytest.mark.slow
 def test_prefects_own_server_started_here_refuses_another_origin(project: BakedProject) -> None:
     port = free_port()
     prefect = shutil.which("prefect", path=sysconfig.get_path("scripts"))
@@ -212,6 +214,7 @@ sys.addaudithook(note)
 """
 
 
+@pytest.mark.slow
 def test_a_run_is_heard_by_nobody_else_and_writes_down_no_secret(
     project: BakedProject,
     run: Run,

@@ -27,7 +27,10 @@ import pyarrow.parquet as pq
 import pytest
 from cookiecutter.main import cookiecutter
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL"),
+]
 
 LONG = 400  # seconds; only a hang takes so long
 KILLS, SERVER_KILLS, PIECES = 200, 50, 25  # of `make torture`

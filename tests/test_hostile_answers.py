@@ -262,6 +262,7 @@ def test_hostile_answers_are_refused_or_stay_text(
     check(template, sandbox, given_answers)
 
 
+@pytest.mark.slow
 @settings(PATIENT, max_examples=500)
 @ANY_ANSWERS
 def test_any_answers_are_refused_or_give_a_project_that_parses(

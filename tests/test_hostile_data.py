@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from template_copy import REPO
 
+pytestmark = pytest.mark.slow
+
 CELLS = [
     *(
         "",

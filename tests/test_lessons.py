@@ -1,9 +1,9 @@
 """The lessons: each check says the right sentence, and both languages say the same things.
 
 The cases are in `tests/lessons/<lesson>.toml`: changes to the lesson's solution that are right in
-another way, or wrong, with the key of the sentence that names the mistake. `make test` tries what
-is named in `each_time`: the right ones that differ most, and wrong ones that are hard to tell from
-them; `make torture` tries the rest.
+another way, or wrong, with the key of the sentence that names the mistake. `make test-all` tries
+what is named in `each_time`: the right ones that differ most, and wrong ones that are hard to tell
+from them; `make torture` tries the rest.
 One lesson alone: `python -m pytest tests/test_lessons.py -k 01_tasks -m ''`.
 """
 
@@ -103,11 +103,15 @@ def cases() -> list[Case]:
 
 
 def marked_cases() -> list[Any]:
-    """Return the same as parameters of a test, of which `make test` leaves most to `torture`."""
-    return [
-        pytest.param(case, id=str(case), marks=() if case.each_time else pytest.mark.torture)
-        for case in cases()
-    ]
+    """Return the same as parameters of a test; `make test` tries one that is right, one wrong."""
+
+    def mark(case: Case) -> Any:
+        if not case.each_time:
+            return pytest.mark.torture
+        quick = case.lesson == NAMES[0] and case.name in ("exercise", "solution")
+        return () if quick else pytest.mark.slow
+
+    return [pytest.param(case, id=str(case), marks=mark(case)) for case in cases()]
 
 
 @pytest.fixture(scope="module")
@@ -303,6 +307,7 @@ def run_until_it_serves(arguments: list[str], project: Path) -> None:
         process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lesson", NAMES)
 def test_the_commands_of_a_lesson_are_run_as_they_are_written(
     lesson: str, solved: Path, workshop: Any, run: Run
@@ -326,6 +331,7 @@ def test_the_commands_of_a_lesson_are_run_as_they_are_written(
             assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
+@pytest.mark.slow
 def test_the_command_checks_all_lessons_or_one(run: Run, solved: Path) -> None:
     shutil.copy(LESSONS / NAMES[0] / "exercise.py", solved / "lessons" / NAMES[0])
     one = run(sys.executable, "main.py", "lessons", "check", "1", cwd=solved)
@@ -345,6 +351,7 @@ def test_the_command_checks_all_lessons_or_one(run: Run, solved: Path) -> None:
     assert every.stderr == ""
 
 
+@pytest.mark.slow
 def test_plain_pytest_says_the_sentence_too(run: Run, solved: Path) -> None:
     file = LESSONS / NAMES[0] / "exercise.py"
     command = ("pytest", f"lessons/{NAMES[0]}", f"--exercise={file}")

@@ -21,6 +21,8 @@ from conftest import BakedProject, Run
 from cookiecutter.main import cookiecutter
 from test_running import LONG, Terminal, ask, open_terminal, plain_environment, scheduled
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["open_terminal", "plain_environment"]  # fixtures
 
 REPO = Path(__file__).resolve().parents[1]

@@ -25,6 +25,8 @@ from conftest import BakedProject, Run
 from cookiecutter.main import cookiecutter
 from measure import free_port
 
+pytestmark = pytest.mark.slow
+
 LONG = 240  # seconds; only a hang takes so long
 
 

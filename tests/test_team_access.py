@@ -17,6 +17,8 @@ from team import KEY, kill, prefect_server, wait_for
 from test_cloud import assert_no_server_was_started
 from test_running import Terminal, only_json, open_terminal, plain_environment, project
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["open_terminal", "plain_environment", "project"]  # fixtures
 
 NGINX = Path(__file__).resolve().parents[1] / "docs" / "team" / "nginx.conf"

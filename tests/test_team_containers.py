@@ -17,6 +17,8 @@ from prefect.client.schemas.objects import FlowRun
 from template_copy import REPO
 from test_running import plain_environment
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["plain_environment"]  # a fixture
 
 TEAM = REPO / "docs" / "team"

@@ -19,6 +19,8 @@ from team import ASKED, Postgres, kill, postgres, prefect_server, wait_for
 from test_load import let_wait
 from test_running import LONG, ask, only_json, plain_environment
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["plain_environment", "postgres"]  # fixtures
 
 SETTING = "PREFECT_SERVER_DATABASE_CONNECTION_URL"

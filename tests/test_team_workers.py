@@ -21,6 +21,8 @@ from team import ASKED, kill, prefect, prefect_server, wait_for
 from test_load import let_wait
 from test_running import ask, completed, plain_environment
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["plain_environment"]  # a fixture
 
 TAKE_OVER = Path(__file__).resolve().parents[1] / "docs" / "team" / "take-over.yaml"

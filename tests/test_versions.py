@@ -47,6 +47,15 @@ def test_a_project_says_which_version_of_the_template_made_it() -> None:
     assert f"## [{made_by['version']}] - {made_by['date']}\n" in changelog
 
 
+def test_the_first_command_works(run: Run, template: Path, tmp_path: Path) -> None:
+    folder = "Pasta de Íris"
+    run("cookiecutter", template, "--no-input", "-o", folder, "language=pt-BR", cwd=tmp_path)
+    first = run("uv", "run", "main.py", cwd=tmp_path / folder / "iris-project")
+    assert first.returncode == 0, first.stderr
+    assert "Accuracy     93.33% of the test set" in first.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_uv_takes_the_versions_of_requirements_txt(
     version: str, run: Run, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -54,13 +63,9 @@ def test_uv_takes_the_versions_of_requirements_txt(
     if version not in PYTHONS:
         pytest.skip(f"Python {version} is not on this machine")
     monkeypatch.setenv("UV_PYTHON", str(PYTHONS[version]))
-    folder = "Pasta de Íris"
-    run("cookiecutter", template, "--no-input", "-o", folder, "language=pt-BR", cwd=tmp_path)
-    project = tmp_path / folder / "iris-project"
+    run("cookiecutter", template, "--no-input", cwd=tmp_path)
+    project = tmp_path / "iris-project"
     if version in (min(PYTHONS), max(PYTHONS)):
-        first = run("uv", "run", "main.py", cwd=project)
-        assert first.returncode == 0, first.stderr
-        assert "Accuracy     93.33% of the test set" in first.stdout
         tests = run("uv", "run", "pytest", "-q", cwd=project)
         assert tests.returncode == 0, tests.stdout + tests.stderr
     else:
@@ -68,11 +73,9 @@ def test_uv_takes_the_versions_of_requirements_txt(
     monkeypatch.delenv("UV_PYTHON")
     same = run("uv", "pip", "install", "--dry-run", "-r", "requirements.txt", cwd=project)
     assert "Would make no changes" in same.stderr
-    listed = run("uv", "pip", "list", "--format", "freeze", cwd=project).stdout.split()
-    pins = (project / "requirements.txt").read_text(encoding="utf-8").split()
-    assert set(listed) <= set(pins)
 
 
+@pytest.mark.slow
 def test_a_package_is_added_as_its_owner_expects(run: Run, template: Path, tmp_path: Path) -> None:
     run("cookiecutter", template, "--no-input", cwd=tmp_path)
     project = tmp_path / "iris-project"
@@ -81,6 +84,7 @@ def test_a_package_is_added_as_its_owner_expects(run: Run, template: Path, tmp_p
     assert '"humanize>=' in (project / "pyproject.toml").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_folder_of_wheels_is_enough(run: Run, template: Path, tmp_path: Path) -> None:
     """As a teacher hands it out; it tells no upload times, after which `exclude-newer` asks."""
     run("cookiecutter", template, "--no-input", cwd=tmp_path)

@@ -24,6 +24,8 @@ from cookiecutter.main import cookiecutter
 from measure import free_port
 from template_copy import REPO
 
+pytestmark = pytest.mark.slow
+
 WORKSHOP = REPO / PROJECT_FOLDER / "lessons"
 NAMES = sorted(folder.name for folder in WORKSHOP.glob("[0-9][0-9]_*"))
 PATIENCE_SECONDS = 120  # only a hang takes so long

@@ -94,6 +94,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.slow
 def test_the_projects_own_tests_stay_green_with_all_changes(changed: Path, python: Main) -> None:
     for title in CHANGES:
         apply(blocks(title)[0], changed)
@@ -116,6 +117,7 @@ def test_a_task_with_a_checkpoint(changed: Path, python: Main) -> None:
     )
 
 
+@pytest.mark.slow
 def test_another_model_and_what_tune_searches(changed: Path, python: Main) -> None:
     apply(blocks("Another model")[0], changed)
     python("main.py", "--param", "model_params.n_estimators=50")
@@ -127,6 +129,7 @@ def test_another_model_and_what_tune_searches(changed: Path, python: Main) -> No
     assert "3/3 {'n_estimators': " in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("package", "model", "searched"),
     [
@@ -157,6 +160,7 @@ def test_other_models_with_one_searched_parameter(
     assert len(list(changed.glob("reports/*/search.png"))) == 1
 
 
+@pytest.mark.slow
 def test_a_derived_feature_is_seen_by_predict(changed: Path, python: Main) -> None:
     apply(blocks("A feature that is computed from others")[0], changed)
     python("main.py")
@@ -164,6 +168,7 @@ def test_a_derived_feature_is_seen_by_predict(changed: Path, python: Main) -> No
     assert python("main.py", "predict", *row).startswith("setosa (probability ")
 
 
+@pytest.mark.slow
 def test_a_feature_that_predict_does_not_see_turns_a_test_red(changed: Path, python: Main) -> None:
     file = changed / "flows" / "data_engineer.py"
     text = file.read_text(encoding="utf-8")
@@ -173,6 +178,7 @@ def test_a_feature_that_predict_does_not_see_turns_a_test_red(changed: Path, pyt
     assert "test_raw_rows_of_the_test_set_are_predicted_as_the_flow_predicts_them" in printed
 
 
+@pytest.mark.slow
 def test_another_metric_and_picture(changed: Path, python: Main) -> None:
     apply(blocks("Another metric and picture")[0], changed)
     assert re.search(r"^Roc_auc +0\.9\d+$", python("main.py"), re.MULTILINE)
@@ -182,6 +188,7 @@ def test_another_metric_and_picture(changed: Path, python: Main) -> None:
     assert f"roc_auc: {metrics['roc_auc']:.4f}" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_second_data_set(changed: Path, python: Main) -> None:
     data = load_wine(as_frame=True)
     table = data.frame.assign(cultivar=data.target_names[data.target]).drop(columns="target")
@@ -197,6 +204,7 @@ def test_a_second_data_set(changed: Path, python: Main) -> None:
     assert "data-engineer-0" in python("main.py", "visualize", "wine")
 
 
+@pytest.mark.slow
 def test_rows_from_parquet_and_from_a_database(changed: Path, python: Main) -> None:
     parquet, database = blocks("Data from elsewhere")
     file = changed / "flows" / "data_engineer.py"

@@ -297,7 +297,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("how", ["truncated", "zeroed", "a pickle", "a folder"])
+@pytest.mark.parametrize("how", ["zeroed", "a folder"])
 def test_a_damaged_database_is_named_and_not_touched(
     how: str, home: Path, project: Path, command: Command
 ) -> None:

@@ -340,6 +340,7 @@ def test_the_feed_of_events_names_the_folder_of_a_run(in_flow: Path) -> None:
     assert [event.event for event in events] == ["run.began"]
 
 
+@pytest.mark.slow
 def test_the_raw_data_does_not_stay_in_memory_when_it_is_split(
     in_flow: Path, prefect_server: Any
 ) -> None:
@@ -846,6 +847,7 @@ def test_row_12_deployed_parts_follow_each_other_in_the_folder_of_the_whole_run(
     assert [path.name for path in (in_flow / "models").iterdir()] == [run]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("deployed")
 def test_row_12_a_deployed_part_that_fails_ends_the_run_in_a_sentence(
     in_flow: Path, command: Command

@@ -363,6 +363,7 @@ def test_a_python_without_the_packages_says_what_to_do(project: Path) -> None:
     assert "Traceback" not in started.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows tells nobody that a pipe has lost its reader")
 @pytest.mark.parametrize("arguments", ["--help", "predict 5.1 3.5 1.4 0.2", "predict --csv 9.csv"])
 def test_whoever_reads_the_output_may_stop_as_head_does(arguments: str, iris_project: Path) -> None:
@@ -375,6 +376,7 @@ def test_whoever_reads_the_output_may_stop_as_head_does(arguments: str, iris_pro
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows tells nobody that a pipe has lost its reader")
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_whose_last_lines_nobody_reads_has_succeeded(project: Path) -> None:
@@ -752,6 +754,7 @@ def migrate(path: Path, *command: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_tables_sql_holds_the_tables_that_prefect_makes(tmp_path: Path) -> None:
     assert TABLES.read_text("utf-8").startswith(f"-- Prefect {prefect.__version__}:")
     slow, quick = tmp_path / "slow.db", tmp_path / "quick.db"
@@ -760,6 +763,7 @@ def test_tables_sql_holds_the_tables_that_prefect_makes(tmp_path: Path) -> None:
     assert tables(quick) == tables(slow)
 
 
+@pytest.mark.slow
 def test_a_newer_prefect_brings_the_tables_forward(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1021,6 +1025,7 @@ def many():
 """
 
 
+@pytest.mark.slow
 def test_all_of_many_quick_tasks_are_on_record(project: Path, program: Program) -> None:
     (project / "flows" / "many.py").write_text(MANY_TASKS, "utf-8")
     answer = ends(program("run", "many", PREFECT_API_URL=None, PREFECT_HOME=None))

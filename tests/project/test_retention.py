@@ -218,6 +218,7 @@ def test_of_the_cache_is_kept_what_one_of_the_newest_runs_used(
     assert entry.exists()
 
 
+@pytest.mark.slow
 def test_prefect_forgets_what_ended_more_than_a_month_ago(
     project: Path, program: Callable[..., "subprocess.Popen[str]"]
 ) -> None:

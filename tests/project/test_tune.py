@@ -90,6 +90,7 @@ def test_the_best_candidate_is_trained_kept_and_reported(
     assert len(json.loads(shown["search-table"])) == 4
 
 
+@pytest.mark.slow
 def test_a_longer_search_begins_with_what_is_done_and_another_split_does_not(
     split: str, caplog: pytest.LogCaptureFixture
 ) -> None:

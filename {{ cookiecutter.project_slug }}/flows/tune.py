@@ -19,9 +19,9 @@ from runtime import UserError, current_run, in_run_folder, publish_report, task_
 @task
 def find_split(checkpoint: str, folds: int) -> dict[str, str]:
     """Return the `run` whose split is searched on, and the `sha256` of its file."""
-    found = PROCESSED.read(location=f"{checkpoint}/split_data")
-    check_folds(found.value["train_y"], folds)
-    return {"run": found.location.partition("/")[0], "sha256": found.sha256}
+    split = PROCESSED.read(location=f"{checkpoint}/split_data")
+    check_folds(split.value["train_y"], folds)
+    return {"run": split.location.partition("/")[0], "sha256": split.sha256}
 
 
 @task(result_storage=INTERIM, result_serializer="json-value", cache_policy=INTERIM.by_content)
@@ -80,10 +80,10 @@ def tune(
 
     The test set has no part in the choice.
     """
-    found = find_split(checkpoint, folds)
-    split = read_split(found["run"])
+    source = find_split(checkpoint, folds)
+    split = read_split(source["run"])
     drawn = draw_candidates(candidates, seed)
-    table = search(drawn, found, folds, seed)
+    table = search(drawn, source, folds, seed)
     write_search(table)
     train_and_report(split, choose_best(drawn, table))
     return current_run()

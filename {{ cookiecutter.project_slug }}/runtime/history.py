@@ -34,13 +34,13 @@ def read_runs(runs: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
     """Return what the run.json of each run says, or of some; damaged ones are left out."""
     files = storage(PROCESSED)
     keys = {f"{run}/run.json": run for run in (files.folders() if runs is None else runs)}
-    found = {}
+    facts = {}
     for key, content in files.get_many(keys).items():
         try:
-            found[keys[key]] = _parsed(keys[key], content)
+            facts[keys[key]] = _parsed(keys[key], content)
         except UserError as error:
             _say_once(f"{error} This run is left out.")
-    return found
+    return facts
 
 
 def newest_first(runs: Iterable[str]) -> list[str]:

@@ -63,15 +63,15 @@ def newest_model() -> Any:
 
 def _trusted(content: bytes) -> list[str]:
     """Return the types that skops asks about; raise `UserError` for one that is not trusted."""
-    asked = skops.io.get_untrusted_types(data=content)
+    untrusted = skops.io.get_untrusted_types(data=content)
     allowed = NUMPY_TYPES.union(settings.trusted_types())
-    foreign = [name for name in asked if name not in allowed and not _is_known(name)]
+    foreign = [name for name in untrusted if name not in allowed and not _is_known(name)]
     if foreign:
         raise UserError(
             f"The model holds types that are not trusted: {', '.join(foreign)}. If you know that "
             "they are safe, name them in pyproject.toml: trusted_types, below [tool.runtime]."
         )
-    return asked
+    return untrusted
 
 
 def _is_known(name: str) -> bool:
@@ -81,10 +81,10 @@ def _is_known(name: str) -> bool:
     if package not in ("sklearn", "ml"):
         return False
     try:
-        found = getattr(import_module(module), attribute, None)
+        value = getattr(import_module(module), attribute, None)
     except ImportError:  # a method: its module is a class
         return False
     if package == "ml":  # not what a file of it imports, such as shutil.rmtree
-        return str(getattr(found, "__module__", "")).partition(".")[0] == "ml"
+        return str(getattr(value, "__module__", "")).partition(".")[0] == "ml"
     # Only classes: among scikit-learn's functions are some that delete files.
-    return isinstance(found, type)
+    return isinstance(value, type)

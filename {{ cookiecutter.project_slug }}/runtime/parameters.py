@@ -26,8 +26,8 @@ def read_parameters(flow: FlowSource, params: list[str], param_file: Path | None
             raise UserError(f"--param {printable(repr(param))} has no '=': write it as name=value.")
         name, dot, key = name.partition(".")
         if dot:  # one entry of a parameter that holds several
-            known = given.get(name)
-            given[name] = {**(known if isinstance(known, dict) else {}), key: _value(text)}
+            entries = given.get(name)
+            given[name] = {**(entries if isinstance(entries, dict) else {}), key: _value(text)}
         else:
             # pydantic turns "0.3" into a number where one is due
             given[name] = _value(text) if text.startswith("{") else text
@@ -80,6 +80,6 @@ def _sentence(error: ValidationError, flow_name: str, model: type[BaseModel]) ->
             value = printable(repr(detail["input"]))
             problems.append(f"{name}={value} is not allowed, it {reason}")
     if unknown:
-        known = ", ".join(model.model_fields) or "none"
-        problems.append(f"{flow_name} has no parameter {', '.join(unknown)}; it has {known}")
+        names = ", ".join(model.model_fields) or "none"
+        problems.append(f"{flow_name} has no parameter {', '.join(unknown)}; it has {names}")
     return "; ".join(problems) + "."

@@ -77,9 +77,9 @@ class _Results(WritableFileSystem):
 
         Raises `UserError` where there is none, or where its file is damaged.
         """
-        wanted, _, task = location.partition("/")
-        for run in newest_first(self.storage.folders()) if wanted == LATEST else [wanted]:
-            if wanted == LATEST and not counts(run, PurePosixPath(task).name):
+        run_name, _, task = location.partition("/")
+        for run in newest_first(self.storage.folders()) if run_name == LATEST else [run_name]:
+            if run_name == LATEST and not counts(run, PurePosixPath(task).name):
                 continue
             try:
                 record, content = read_verified(self.storage, f"{run}/{task}")
@@ -98,7 +98,7 @@ class _Results(WritableFileSystem):
                 "results are not kept, because results.persist_by_default "
                 "(PREFECT_RESULTS_PERSIST_BY_DEFAULT) is false"
             )
-        elif wanted == LATEST:
+        elif run_name == LATEST:
             advice = "run `python main.py run data-engineer` first"
         else:
             advice = "check its name"

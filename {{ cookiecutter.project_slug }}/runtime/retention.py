@@ -43,10 +43,10 @@ def remove_old_runs(flow_run_id: str) -> None:
     completed = [run for run in reversed(runs) if facts[run].get("state") == "Completed"]
     successes = {facts[run].get("flow"): run for run in completed}
     read = [facts[run].get("reads") for run in running]
-    kept = {*newest, *running, *read, *successes.values()}
-    kept |= {run for run in older if facts[run].get("flow_run_id") == flow_run_id}
-    kept |= {run for run in older if run not in kept and _is_marked(run)}
-    removed = [run for run in older if run not in kept]
+    keep = {*newest, *running, *read, *successes.values()}
+    keep |= {run for run in older if facts[run].get("flow_run_id") == flow_run_id}
+    keep |= {run for run in older if run not in keep and _is_marked(run)}
+    removed = [run for run in older if run not in keep]
     for run in removed:
         for folder in FOLDERS:
             storage(folder).delete_folder(run, last="run.json")
@@ -67,9 +67,9 @@ def _is_marked(run: str) -> bool:
 
 def _remove_unused(files: Storage, names: re.Pattern[str], began: datetime) -> None:
     """Delete the files that nobody has used since the oldest of the newest runs began."""
-    found = files.files()
-    for key, changed in found.items():
+    changed_at = files.files()
+    for key, changed in changed_at.items():
         # A record is written again each time that its result is used.
-        used = max(changed, found.get(record_key(key), changed))
+        used = max(changed, changed_at.get(record_key(key), changed))
         if names.fullmatch(key) and used.astimezone(UTC) < began:
             files.delete([record_key(key), key])

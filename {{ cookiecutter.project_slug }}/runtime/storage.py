@@ -49,7 +49,7 @@ class Storage:
                 return {}
 
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-            return {key: found[key] for found in pool.map(get, keys) for key in found}
+            return {key: part[key] for part in pool.map(get, keys) for key in part}
 
     def put(self, key: str, content: bytes) -> None:
         """Write a file; raise `UserError` where that is not possible."""
@@ -182,14 +182,14 @@ def _aws_profile() -> dict[str, str]:
     config = os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")
     files = configparser.RawConfigParser()
     files.read([Path(path).expanduser() for path in (credentials, config)], encoding="utf-8")
-    wanted = []
+    names = []
     if not os.environ.get("AWS_ACCESS_KEY_ID"):
-        wanted += ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"]
+        names += ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"]
     if not (os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")):
-        wanted += ["region"]
+        names += ["region"]
     sections = [name for name in (f"profile {profile}", profile) if files.has_section(name)]
     pairs = [pair for section in sections for pair in files.items(section)]
-    return {name: value for name, value in pairs if name in wanted}
+    return {name: value for name, value in pairs if name in names}
 
 
 def _reason(error: Exception) -> str:
@@ -199,6 +199,6 @@ def _reason(error: Exception) -> str:
         r'<Message>(.*?)</Message>|"error_description": ?"(.*?)"'
         r'|(Unable to open service account .*?) \(os error|(?:message|error): "(.*?)"'
     )
-    found = re.search(words, text, re.DOTALL)
-    reason = found[found.lastindex or 0] if found else text.partition("\n")[0]
+    match = re.search(words, text, re.DOTALL)
+    reason = match[match.lastindex or 0] if match else text.partition("\n")[0]
     return printable(" ".join(reason.split()), 300).rstrip(".")
