@@ -809,7 +809,7 @@ def test_a_database_of_another_version_is_left_to_prefect(tmp_path: Path, change
     assert not prepare_database(url_of(other))
 
 
-@pytest.mark.parametrize("url", ["postgresql+asyncpg://u@h/d", "sqlite+aiosqlite:///:memory:"])
+@pytest.mark.parametrize("url", ["", "postgresql+asyncpg://u@h/d", "sqlite+aiosqlite:///:memory:"])
 def test_another_database_is_left_to_prefect(url: str) -> None:
     assert not prepare_database(url)
 

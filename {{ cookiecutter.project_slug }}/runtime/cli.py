@@ -73,9 +73,7 @@ def run(
     # The server starts while this process imports; Prefect comes when its address is known.
     server = use_server(meanwhile=lambda: import_module("pandas"))
     function = source.load()
-    # What only the last tasks use is imported while the first ones wait for the server.
-    for late in ("skops.io", "matplotlib.backends.backend_agg"):
-        threading.Thread(target=import_module, args=[late], daemon=True).start()
+    threading.Thread(target=import_late, daemon=True).start()
     gc.freeze()
     gc.enable()
     wait_until_ready(server)
@@ -269,6 +267,12 @@ def discard_output() -> None:
     Python would else complain at its end of what is still to be written.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def import_late() -> None:
+    """Import what only the last tasks use, while the first ones wait for the server."""
+    for module in ("skops.io", "matplotlib.backends.backend_agg"):
+        import_module(module)
 
 
 def check_settings() -> None:

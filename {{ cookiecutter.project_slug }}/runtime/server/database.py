@@ -22,6 +22,8 @@ def prepare_database(url: str) -> bool:
     made_for = re.match(r"-- Prefect ([\d.]+\d)", schema)
     revision = re.search(r"INSERT INTO \"alembic_version\" VALUES\('(\w+)'\)", schema)
     assert made_for and revision
+    if not url:  # Prefect's settings name the parts of an address
+        return False
     place = make_url(url)
     if place.get_backend_name() != "sqlite" or ":memory:" in url or "mode=memory" in url:
         return False
