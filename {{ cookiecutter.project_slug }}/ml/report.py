@@ -10,6 +10,7 @@ import json
 import re
 import warnings
 from dataclasses import dataclass, field
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,19 +26,19 @@ from sklearn.pipeline import Pipeline
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAGE = """<!doctype html>
+PAGE = Template("""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>{title}</title>
+<title>$title</title>
 <style>
-  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: auto; padding: 1rem }}
-  table {{ border-collapse: collapse }}
-  th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #ccc }}
-  img {{ max-width: 100% }}
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: auto; padding: 1rem }
+  table { border-collapse: collapse }
+  th, td { padding: .3rem .8rem; border-bottom: 1px solid #ccc }
+  img { max-width: 100% }
 </style>
-{body}</html>
-"""
+$body</html>
+""")
 EXPLANATION = """\
 Precision: of the rows that were predicted as this class, the share that belong to it.
 Recall: of the rows of this class, the share that was predicted as such.
@@ -86,10 +87,11 @@ def make_report(predictions: np.ndarray, test_y: pd.Series, picture: bytes, titl
             *rows,
             f"\n{EXPLANATION}\n",
             "## Confusion matrix\n",
-            f"![True classes by predicted classes](data:image/png;base64,{image})\n",
+            f"![Confusion matrix: true classes by predicted](data:image/png;base64,{image})\n",
         ]
     )
-    page = PAGE.format(title=html.escape(title), body=MarkdownIt("js-default").render(markdown))
+    body = MarkdownIt("js-default").render(markdown)
+    page = PAGE.substitute(title=html.escape(title), body=body)
     values = {**metrics, "classes": classes.to_dict(orient="index")}
     files = {
         "report.html": page.encode(),

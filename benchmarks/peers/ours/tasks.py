@@ -1,17 +1,20 @@
 """A flow of so many trivial tasks, on the settings and the server of our project."""
 
+import gc
 import os
 import sys
 
-from runtime.cli import without_garbage_collection
 from runtime.server import settings_for, use_server, wait_until_ready
 from runtime.settings import CONSOLE_HANDLER
 
 os.environ[CONSOLE_HANDLER] = "runtime.console.PlainConsoleHandler"
-with without_garbage_collection():  # as in main.py, and the server starts meanwhile
-    server = use_server()
-    from prefect import flow, task
-    from runtime import in_run_folder
+gc.disable()  # as in main.py, and the server starts meanwhile
+server = use_server()
+from prefect import flow, task  # noqa: E402
+from runtime import in_run_folder  # noqa: E402
+
+gc.freeze()
+gc.enable()
 
 
 @task

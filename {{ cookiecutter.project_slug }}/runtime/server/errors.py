@@ -1,6 +1,7 @@
 """Says in one sentence why a Prefect server cannot be used: key, version, network, database."""
 
 import asyncio
+import re
 import sqlite3
 from contextlib import closing
 
@@ -69,7 +70,9 @@ def explain_database(url: str) -> str:
     try:
         asyncio.run(connect())
     except Exception as error:
-        text = str(error).partition("\n")[0] or "it does not answer"
+        first_line = str(error).partition("\n")[0]
+        # SQLAlchemy puts the name of the driver's error in front.
+        text = re.sub(r"^\([\w.]+\) ", "", first_line) or "it does not answer"
         return f"{setting}: {without_password(url)} cannot be used: {text}."
     return ""
 
