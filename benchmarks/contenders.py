@@ -53,6 +53,8 @@ class Folder:
             "DAGSTER_HOME": str(home / "dagster"),
             "METAFLOW_HOME": str(home / "metaflow"),
             "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(home),
+            # Prefect waits 20 s for a server of its own, which is little on a busy machine.
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
             "DO_NOT_TRACK": "1",
             "DAGSTER_DISABLE_TELEMETRY": "1",
             "PYTHONPATH": str(self.path) if self.peer != OURS else "",
