@@ -66,8 +66,10 @@ def main() -> None:
     elif shutil.which("git") and not is_inside_work_tree(project):
         failure = make_first_commit(project, answers["author_name"])
         hint = messages["git failed"].format(failure) if failure else ""
-    lessons = [" lessons"] if answers["lessons"] == "yes" else []
-    say(next_steps(folder_as_seen(project, answers), messages, ["", *lessons]))
+    commands = ["main.py"]
+    if answers["lessons"] == "yes":
+        commands.append("main.py lessons")
+    say(next_steps(folder_as_seen(project, answers), messages, commands))
     if hint:
         say(f"{hint}\n\n{indented(GIT_COMMANDS)}\n")
 
@@ -208,7 +210,7 @@ def folder_as_seen(project: Path, answers: dict[str, Any]) -> str:
 
 
 def next_steps(folder: str, messages: dict[str, str], commands: list[str]) -> str:
-    """Return how these commands of main.py are run, one after the other, on this system."""
+    """Return how these commands are run, one after the other, on this system."""
     enter = f"cd {quoted(folder)}"
     if os.name == "nt":  # no activation: PowerShell forbids its script unless set up
         python = r".venv\Scripts\python"
@@ -220,8 +222,8 @@ def next_steps(folder: str, messages: dict[str, str], commands: list[str]) -> st
             "source .venv/bin/activate",
             "python -m pip install -r requirements.txt",
         ]
-    with_uv = indented([enter, *(f"uv run main.py{command}" for command in commands)])
-    plain = [f"{python} main.py{command}" for command in commands]
+    with_uv = indented([enter, *(f"uv run {command}" for command in commands)])
+    plain = [f"{python} {command}" for command in commands]
     without_uv = indented([enter, *environment, *plain])
     return f"\n{messages['ready']}\n\n{with_uv}\n\n{messages['or']}\n\n{without_uv}\n"
 

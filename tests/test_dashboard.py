@@ -70,6 +70,10 @@ class Dashboard:
         runs = self.ask("/flow_runs/filter", flow_runs=alone)
         return {run["id"] for run in runs if not run["auto_scheduled"]}
 
+    def new_runs(self) -> set[str]:
+        """Return the ids of those that were started since a run was last chosen."""
+        return self.runs_by_hand() - self.earlier_runs
+
     def submit(self) -> None:
         """Click "Submit" until a run has begun: on a busy machine a click can be lost."""
         button = self.page.get_by_role("button", name="Submit")
@@ -77,7 +81,7 @@ class Dashboard:
         def has_begun() -> bool:
             if button.is_visible():
                 button.click()
-            return bool(self.runs_by_hand() - self.earlier_runs)
+            return bool(self.new_runs())
 
         self.terminal.wait_for(has_begun)
 
@@ -86,8 +90,8 @@ class Dashboard:
 
         The notice with "View run" may be gone before it can be clicked.
         """
-        self.terminal.wait_for(lambda: bool(self.runs_by_hand() - self.earlier_runs))
-        run = (self.runs_by_hand() - self.earlier_runs).pop()
+        self.terminal.wait_for(lambda: bool(self.new_runs()))
+        run = self.new_runs().pop()
         self.page.goto(f"{self.terminal.url}/v2/runs/flow-run/{run}")
         self.page.get_by_role("tab", name="Logs").wait_for()
         ended = self.page.get_by_text(ENDED).first

@@ -294,7 +294,7 @@ def test_on_windows_nothing_needs_to_be_activated(monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         patch.setattr(os, "name", "nt")
         messages = post_gen_project.MESSAGES["en"]
-        steps = post_gen_project.next_steps(r"C:\a b\iris", messages, [""])
+        steps = post_gen_project.next_steps(r"C:\a b\iris", messages, ["main.py"])
     assert '  cd "C:\\a b\\iris"\n' in steps
     assert "  .venv\\Scripts\\python main.py\n" in steps
     assert "source" not in steps

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,27 +13,37 @@ from conftest import PROJECT_FOLDER, Run
 
 REPO = Path(__file__).parent.parent
 UV = Path(sys.executable).with_name("uv")
-# Asked while the home is still the user's: what was downloaded once is not downloaded again.
-CACHE = subprocess.run([UV, "cache", "dir"], capture_output=True, text=True, check=True).stdout
+HOME = Path.home()  # the user's, which tests do not see: what it has downloaded is used again
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 
 
-def find_python(version: str) -> Path | None:
-    """Return a Python of this machine; pyenv's are not all on the path."""
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    for path in (shutil.which(f"python{version}"), *root.glob(f"versions/{version}.*/bin/python")):
-        command = [path or "", "--version"]
-        if path and subprocess.run(command, capture_output=True, check=False).returncode == 0:
-            return Path(path)
-    return None
+@cache
+def pythons() -> dict[str, Path]:
+    """Return the Pythons of this machine by version; pyenv's are not all on the path."""
+    root = Path(os.environ.get("PYENV_ROOT", HOME / ".pyenv"))
+    found: dict[str, Path] = {}
+    for version in VERSIONS:
+        of_pyenv = root.glob(f"versions/{version}.*/bin/python")
+        on_path = shutil.which(f"python{version}")
+        for path in [*([Path(on_path)] if on_path else []), *of_pyenv]:
+            asked = subprocess.run([str(path), "--version"], capture_output=True, check=False)
+            if asked.returncode == 0:
+                found.setdefault(version, path)
+    return found
 
 
-PYTHONS = {version: path for version in VERSIONS if (path := find_python(version))}
+@cache
+def uv_cache() -> str:
+    """Return the folder of uv's cache in the user's home."""
+    home = {**os.environ, "HOME": str(HOME), "USERPROFILE": str(HOME)}
+    command = [str(UV), "cache", "dir"]
+    done = subprocess.run(command, env=home, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 @pytest.fixture(autouse=True)
 def _uv(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UV_CACHE_DIR", CACHE.strip())
+    monkeypatch.setenv("UV_CACHE_DIR", uv_cache())
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
     monkeypatch.setenv("PATH", os.pathsep.join([str(UV.parent), os.environ["PATH"]]))
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
@@ -60,12 +71,12 @@ def test_the_first_command_works(run: Run, template: Path, tmp_path: Path) -> No
 def test_uv_takes_the_versions_of_requirements_txt(
     version: str, run: Run, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if version not in PYTHONS:
+    if version not in pythons():
         pytest.skip(f"Python {version} is not on this machine")
-    monkeypatch.setenv("UV_PYTHON", str(PYTHONS[version]))
+    monkeypatch.setenv("UV_PYTHON", str(pythons()[version]))
     run("cookiecutter", template, "--no-input", cwd=tmp_path)
     project = tmp_path / "iris-project"
-    if version in (min(PYTHONS), max(PYTHONS)):
+    if version in (min(pythons()), max(pythons())):
         tests = run("uv", "run", "pytest", "-q", cwd=project)
         assert tests.returncode == 0, tests.stdout + tests.stderr
     else:

@@ -107,8 +107,8 @@ def write_tables() -> None:
             statements = list(database.iterdump())
     # In an order of their own: that of the migrations is another one each time.
     tables = [with_sorted_columns(text) for text in statements if text.startswith("CREATE TABLE")]
-    others = [text for text in statements if text.startswith(("INSERT", "CREATE INDEX"))]
-    others += [text for text in statements if text.startswith("CREATE UNIQUE")]
+    other_kinds = ("INSERT", "CREATE INDEX", "CREATE UNIQUE INDEX")
+    others = [text for text in statements if text.startswith(other_kinds)]
     text = "\n".join([TABLES_HEAD.format(prefect), *sorted(tables), *sorted(others), ""])
     TABLES.write_text(text, encoding="utf-8", newline="\n")
 

@@ -297,7 +297,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("how", ["zeroed", "a folder"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "zeroed",
+        "a folder",
+        *(pytest.param(how, marks=pytest.mark.slow) for how in ("truncated", "a pickle")),
+    ],
+)
 def test_a_damaged_database_is_named_and_not_touched(
     how: str, home: Path, project: Path, command: Command
 ) -> None:
