@@ -136,9 +136,10 @@ def model_or_sentence(modules: Any, content: bytes, folder: Path) -> str:
     path.write_bytes(content)
     engineer, science = modules.data_engineer, modules.data_science
     try:
-        data = modules.checks.check_table(modules.data.read_csv(path), "species", 0.3)
+        data, summary = modules.checks.check_table(modules.data.read_csv(path), "species", 0.3)
     except modules.data.BadData as error:
         return str(error)
+    assert all(line.isprintable() for line in modules.checks.notes(data, summary))
     encoded = engineer.encode_categorical_columns.fn(data, "species")
     classes = engineer.get_classes.fn(data, "species")
     split = engineer.split_data.fn(encoded, 0.3, classes)

@@ -62,7 +62,7 @@ from flows.data_engineer import PROCESSED, encode_categorical_columns, get_class
 from ml.checks import check_table
 from ml.data import read_csv
 from ml.model import train
-data = check_table(read_csv(Path("data/raw/iris.csv")), "species", 0.2)
+data, _ = check_table(read_csv(Path("data/raw/iris.csv")), "species", 0.2)
 encoded = encode_categorical_columns.fn(data, "species")
 accuracies = {}
 for run, seed in json.loads(sys.argv[1]).items():

@@ -96,10 +96,10 @@ def as_if_killed(project: Path, run: str, **changes: Any) -> None:
 
 def test_latest_is_never_a_run_that_was_killed(project: Path, run: str) -> None:
     newer = main_flow(model_params={"C": 0.5})
-    assert models.newest_model()["classifier"].C == 0.5
+    assert models.read_model()[1]["classifier"].C == 0.5
     as_if_killed(project, newer)
     assert PROCESSED.read("latest/split_data").location == f"{run}/split_data"
-    assert models.newest_model()["classifier"].C == 1
+    assert models.read_model()[1]["classifier"].C == 1
     again = data_science()  # reads `latest`, which is the older
     assert facts(project, again)["reads"] == run
     as_if_killed(project, again)
@@ -107,7 +107,7 @@ def test_latest_is_never_a_run_that_was_killed(project: Path, run: str) -> None:
     with pytest.raises(UserError, match="There is no 'latest/split_data'"):
         PROCESSED.read("latest/split_data")
     with pytest.raises(UserError, match="There is no model yet"):
-        models.newest_model()
+        models.read_model()[1]
     # Whoever names the run means it: the file is whole.
     assert PROCESSED.read(f"{newer}/split_data").value
 
@@ -258,7 +258,7 @@ def test_a_model_with_one_bit_flipped_is_refused(project: Path, run: str) -> Non
     for at in range(0, len(content), len(content) // 100):
         path.write_bytes(flipped(content, at))
         with pytest.raises(UserError, match=r"train_model\.skops.*damaged"):
-            models.newest_model()
+            models.read_model()[1]
 
 
 def test_a_run_whose_run_json_is_damaged_is_left_out_by_name(
@@ -272,7 +272,8 @@ def test_a_run_whose_run_json_is_damaged_is_left_out_by_name(
         path.write_bytes(DAMAGES[how](content))
         answer = command("predict", 5.1, 3.5, 1.4, 0.2)
         assert answer.exit_code == 0
-        [line] = answer.err.splitlines()
+        line, model = answer.err.splitlines()
+        assert model == f"Model: {run}, trained on data/raw/iris.csv"
         assert line.startswith(f"data/processed/{newer}/run.json cannot be read: "), how
         assert line.endswith(". This run is left out."), how
         assert PROCESSED.read("latest/split_data").location == f"{run}/split_data"
@@ -283,7 +284,9 @@ def test_a_person_may_edit_a_run_json(project: Path, run: str, command: Command)
     path = project / "data" / "processed" / run / "run.json"
     path.write_text(json.dumps({"note": "the best so far", **facts(project, run)}), "utf-8")
     assert command("run", "data-science").exit_code == 0
-    assert command("predict", 5.1, 3.5, 1.4, 0.2).err == ""
+    answer = command("predict", 5.1, 3.5, 1.4, 0.2)
+    assert answer.err.endswith(", trained on data/raw/iris.csv\n")
+    assert answer.err.count("\n") == 1
 
 
 @pytest.fixture

@@ -223,8 +223,11 @@ EDGES = {
         ("read_split", "predict"),
         ("predict", "report_accuracy"),
         ("read_split", "report_accuracy"),
+        ("train_model", "get_schema"),
+        ("report_accuracy", "check_accuracy"),
         ("train_model", "draw_report"),
         ("read_split", "draw_report"),
+        ("train_model", "write_report"),
         ("predict", "write_report"),
         ("read_split", "write_report"),
         ("draw_report", "write_report"),
@@ -330,13 +333,13 @@ def test_predict_takes_texts_and_prints_the_class_alone_where_there_is_no_probab
     x = pd.DataFrame({"colour": ["red", "red", "blue", "blue"], "size": [1, 2, 1, 2]})
     y = pd.Series(["rose", "rose", "iris", "iris"])
     model = new_model().set_params(classifier=RidgeClassifier()).fit(x, y)
-    model.feature_types_ = train(x, y).feature_types_
+    model.schema_ = train(x, y).schema_
     leave_model(project, "2026-01-01_00-00-00_flowers", model)
     assert command("predict", "blue", "1.5").out == "iris\n"
     assert command("predict", "green", "").exit_code == 0  # a text that training never saw
     (project / "new.csv").write_text("size,colour\n1,red\n,blue\n", "utf-8")
     answer = command("predict", "--csv", project / "new.csv")
-    assert answer.out == "size,colour,class\n1.0,red,rose\n,blue,iris\n"
+    assert answer.out == "size,colour,class\n1,red,rose\n,blue,iris\n"
 
 
 BAD_ROWS = {
@@ -370,10 +373,9 @@ def test_whoever_reads_the_output_may_stop_as_head_does(arguments: str, iris_pro
     columns = "sepal_length,sepal_width,petal_length,petal_width"
     rows = "5.1,3.5,1.4,0.2\n" * 9000  # more than Python keeps before it writes
     (iris_project / "9.csv").write_text(f"{columns}\n{rows}", "utf-8")
-    assert without_reader(sys.executable, "main.py", *arguments.split(), cwd=iris_project) == (
-        1,
-        "",
-    )
+    code, err = without_reader(sys.executable, "main.py", *arguments.split(), cwd=iris_project)
+    model = "Model: 2026-01-02_00-00-00_new\n"
+    assert (code, err) == (1, "" if arguments == "--help" else model)
 
 
 @pytest.mark.slow
@@ -965,6 +967,8 @@ def test_row_05_and_08_the_program_takes_parameters_and_notices_a_changed_task(
         "target_col": "species",
         "test_data_ratio": 0.3,
         "seed": 7,
+        "drop_cols": [],
+        "unlabelled": "refuse",
     }
 
 
@@ -1083,8 +1087,9 @@ def test_rows_02_07_and_14_a_run_and_the_dashboard_need_no_preparation(
     (run,) = [path.name for path in (project / "data" / "processed").iterdir()]
     accuracy = facts(project, run)["metrics"]["accuracy"]
     assert f"Model accuracy on test set: {round(accuracy * 100, 2)}" in first.err
-    assert first.out.splitlines()[-5:] == [
-        f"Accuracy     {accuracy:.2%} of the test set",
+    assert first.out.splitlines()[-6:] == [
+        f"Accuracy     {accuracy:.2%} of the test set (33.33% by guessing)",
+        "Metrics      balanced_accuracy 0.9333, macro_f1 0.9333, roc_auc 0.9967",
         f"Checkpoints  data/processed/{run}",
         f"Model        models/{run}/train_model.skops",
         f"Report       reports/{run}/report.html",

@@ -1,15 +1,16 @@
 """The flow `data-engineer`: from the raw CSV file to a training set and a test set."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from prefect import flow, task
 from sklearn.model_selection import train_test_split
 
-from flows.parameters import RawPath, Seed, TargetCol, TestDataRatio
-from ml.checks import check_table
+from flows.parameters import DropCols, RawPath, Seed, TargetCol, TestDataRatio, Unlabelled
+from ml.checks import check_table, notes
 from ml.data import read_csv
-from runtime import LocalResult, current_run, in_run_folder, raw_file
+from runtime import LocalResult, current_run, in_run_folder, raw_file, update_run
 
 INTERIM = LocalResult(dir="data/interim")
 PROCESSED = LocalResult(dir="data/processed")
@@ -22,9 +23,19 @@ def load_data(path: str) -> pd.DataFrame:
 
 
 @task
-def check_data(data: pd.DataFrame, target_col: str, test_data_ratio: float) -> pd.DataFrame:
+def check_data(
+    data: pd.DataFrame,
+    target_col: str,
+    test_data_ratio: float,
+    drop_cols: Sequence[str] = (),
+    unlabelled: str = "refuse",
+) -> pd.DataFrame:
     """Return the data, fit for use; raise `BadData` with a list of all that is wrong in it."""
-    return check_table(data, target_col, test_data_ratio)
+    checked, summary = check_table(data, target_col, test_data_ratio, drop_cols, unlabelled)
+    update_run(data=summary)
+    for note in notes(checked, summary):
+        print(note)
+    return checked
 
 
 @task(result_storage=INTERIM, result_serializer="parquet", cache_policy=INTERIM.by_content)
@@ -33,8 +44,11 @@ def encode_categorical_columns(data: pd.DataFrame, target_col: str) -> pd.DataFr
 
     Text in other columns stays: the model encodes it, so that it can do so for new data too.
     """
+    features = data.drop(columns=target_col)
     labels = pd.get_dummies(data[target_col].astype(str), dtype="int8")
-    return data.drop(columns=target_col).join(labels)
+    while not labels.columns.intersection(features.columns).empty:
+        labels = labels.add_suffix("_")  # a class may have the name of a feature
+    return features.join(labels)
 
 
 @task(result_storage=PROCESSED, result_serializer="json-value", cache_policy=PROCESSED.per_run)
@@ -52,9 +66,9 @@ def split_data(
     `train_x` and `test_x` are DataFrames with the features, `train_y` and `test_y` Series with the
     name of each row's class. Each class has the same share in both sets.
     """
-    labels = pd.Categorical.from_codes(data[classes].to_numpy().argmax(axis=1), pd.Index(classes))
-    x = data.drop(columns=classes)
-    y = pd.Series(labels, index=data.index, name="class")
+    x, labels = data.iloc[:, : -len(classes)], data.iloc[:, -len(classes) :]
+    names = pd.Categorical.from_codes(labels.to_numpy().argmax(axis=1), pd.Index(classes))
+    y = pd.Series(names, index=data.index, name="class")
     train_x, test_x, train_y, test_y = train_test_split(
         x, y, test_size=test_data_ratio, random_state=seed, stratify=y.cat.codes
     )
@@ -68,10 +82,12 @@ def data_engineer(
     target_col: TargetCol = "species",
     test_data_ratio: TestDataRatio = 0.2,
     seed: Seed = 42,
+    drop_cols: DropCols = (),
+    unlabelled: Unlabelled = "refuse",
 ) -> str:
     """Split the raw data into a training set and a test set; return the run's name."""
     data = load_data(raw_path)
-    data = check_data(data, target_col, test_data_ratio)
+    data = check_data(data, target_col, test_data_ratio, drop_cols, unlabelled)
     encoded = encode_categorical_columns(data, target_col)
     classes = get_classes(data, target_col)
     split_data(encoded, test_data_ratio, classes, seed)

@@ -8,18 +8,19 @@ from prefect import flow, task
 from sklearn.pipeline import Pipeline
 
 from flows.data_engineer import INTERIM, PROCESSED
-from flows.parameters import Checkpoint, ModelParams
-from ml.model import train
+from flows.parameters import Checkpoint, MinAccuracy, ModelParams
+from ml.model import predict_probabilities, train
 from ml.report import draw_evaluation, make_report
-from runtime import LocalResult, current_run, in_run_folder, publish_report
+from runtime import LocalResult, UserError, current_run, in_run_folder, publish_report
 
 MODELS = LocalResult(dir="models")
 
 
 @task
 def read_split(checkpoint: str) -> dict[str, Any]:
-    """Return what `split_data` returned in the run `checkpoint`, another flow's output."""
-    return PROCESSED.read(location=f"{checkpoint}/split_data").value
+    """Return what `split_data` returned in the run `checkpoint`, and what is known of its data."""
+    result = PROCESSED.read(location=f"{checkpoint}/split_data")
+    return result.value | {"data": result.run.get("data")}
 
 
 @task(result_storage=MODELS, result_serializer="skops", cache_policy=MODELS.per_run)
@@ -48,25 +49,51 @@ def draw_report(model: Pipeline, test_x: pd.DataFrame, test_y: pd.Series) -> byt
     return draw_evaluation(model, test_x, test_y)
 
 
+@task(result_storage=MODELS, result_serializer="json-value", cache_policy=MODELS.per_run)
+def get_schema(model: Pipeline) -> dict[str, Any]:
+    """Return what the model was trained on: its features with their kinds, and its classes."""
+    return dict(model.schema_)
+
+
 @task
-def write_report(predictions: np.ndarray, test_y: pd.Series, picture: bytes) -> None:
+def write_report(
+    model: Pipeline, split: dict[str, Any], predictions: np.ndarray, picture: bytes
+) -> None:
     """Write `reports/<run>/` and show the same on the run's page in the dashboard."""
-    publish_report(make_report(predictions, test_y, picture, title=current_run()))
+    shares = predict_probabilities(model, split["test_x"])
+    publish_report(
+        make_report(predictions, split["test_y"], picture, current_run(), shares, split["data"])
+    )
 
 
-def train_and_report(split: dict[str, Any], model_params: ModelParams) -> None:
+@task
+def check_accuracy(accuracy: float, min_accuracy: float) -> None:
+    """Raise `UserError` for an accuracy that is too low: the model is then not the latest."""
+    if accuracy < min_accuracy:
+        raise UserError(f"The accuracy {accuracy:.2%} is below min_accuracy, {min_accuracy:.2%}.")
+
+
+def train_and_report(
+    split: dict[str, Any], model_params: ModelParams, min_accuracy: float = 0
+) -> None:
     """Train a model on a split, evaluate it and report: what `data-science` and `tune` end with."""
     model = train_model(split["train_x"], split["train_y"], model_params)
+    get_schema(model)
     predictions = predict(model, split["test_x"])
-    report_accuracy(predictions, split["test_y"])
+    accuracy = report_accuracy(predictions, split["test_y"])
     picture = draw_report(model, split["test_x"], split["test_y"])
-    write_report(predictions, split["test_y"], picture)
+    write_report(model, split, predictions, picture)
+    check_accuracy(accuracy, min_accuracy)
 
 
 @flow(name="data-science", log_prints=True)
 @in_run_folder
-def data_science(checkpoint: Checkpoint = "latest", model_params: ModelParams = None) -> str:
+def data_science(
+    checkpoint: Checkpoint = "latest",
+    model_params: ModelParams = None,
+    min_accuracy: MinAccuracy = 0,
+) -> str:
     """Train a model on the split of a run and evaluate it; return this run's name."""
     split = read_split(checkpoint)
-    train_and_report(split, model_params)
+    train_and_report(split, model_params, min_accuracy)
     return current_run()

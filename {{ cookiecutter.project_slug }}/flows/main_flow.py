@@ -7,7 +7,17 @@ from prefect.deployments import run_deployment
 
 from flows.data_engineer import data_engineer
 from flows.data_science import data_science
-from flows.parameters import Deployed, ModelParams, RawPath, Seed, TargetCol, TestDataRatio
+from flows.parameters import (
+    Deployed,
+    DropCols,
+    MinAccuracy,
+    ModelParams,
+    RawPath,
+    Seed,
+    TargetCol,
+    TestDataRatio,
+    Unlabelled,
+)
 from runtime import UserError, current_run, in_run_folder
 
 
@@ -18,13 +28,18 @@ def main_flow(
     target_col: TargetCol = "species",
     test_data_ratio: TestDataRatio = 0.2,
     seed: Seed = 42,
+    drop_cols: DropCols = (),
+    unlabelled: Unlabelled = "refuse",
     model_params: ModelParams = None,
+    min_accuracy: MinAccuracy = 0,
     deployed: Deployed = False,
 ) -> str:
     """Prepare the data, then train on exactly that; return the run's name."""
     if not deployed:
-        checkpoint = data_engineer(raw_path, target_col, test_data_ratio, seed)
-        return data_science(checkpoint, model_params)
+        checkpoint = data_engineer(
+            raw_path, target_col, test_data_ratio, seed, drop_cols, unlabelled
+        )
+        return data_science(checkpoint, model_params, min_accuracy)
 
     run_and_wait(
         "data-engineer/iris",
@@ -32,8 +47,15 @@ def main_flow(
         target_col=target_col,
         test_data_ratio=test_data_ratio,
         seed=seed,
+        drop_cols=drop_cols,
+        unlabelled=unlabelled,
     )
-    run_and_wait("data-science/iris", checkpoint=current_run(), model_params=model_params)
+    run_and_wait(
+        "data-science/iris",
+        checkpoint=current_run(),
+        model_params=model_params,
+        min_accuracy=min_accuracy,
+    )
     return current_run()
 
 

@@ -3,9 +3,10 @@
 Its name and default stand in the flow's signature. The meaning is shown in the dashboard's form.
 """
 
-from typing import Annotated, Any
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 
 def _parameter(meaning: str, **bounds: Any) -> Any:
@@ -19,6 +20,13 @@ def _no_address(path: str) -> str:
     return path
 
 
+def _names(names: Any) -> Any:
+    """Return names given as one text: separated by commas, or as a JSON list."""
+    if not isinstance(names, str):
+        return names
+    return json.loads(names) if names.startswith("[") else list(filter(None, names.split(",")))
+
+
 RawPath = Annotated[
     str,
     AfterValidator(_no_address),
@@ -28,6 +36,15 @@ RawPath = Annotated[
 ]
 TargetCol = Annotated[
     str, _parameter("Column that holds the class of each row.", min_length=1, max_length=1000)
+]
+DropCols = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_names),
+    _parameter("Columns to leave out: ids, and what gives the answer away.", max_length=10_000),
+]
+Unlabelled = Annotated[
+    Literal["refuse", "drop"],
+    _parameter("What becomes of rows without a class: the data is refused, or they are dropped."),
 ]
 TestDataRatio = Annotated[
     float, _parameter("Share of the rows kept for testing, between 0 and 1.", gt=0, lt=1)
@@ -39,6 +56,10 @@ Seed = Annotated[
 ModelParams = Annotated[
     dict[str, Any] | None,
     _parameter('Parameters of the model, by their names in scikit-learn, such as {"C": 0.5}.'),
+]
+MinAccuracy = Annotated[
+    float,
+    _parameter("A model below this accuracy (0 to 1) fails the run.", ge=0, le=1),
 ]
 Checkpoint = Annotated[
     str,

@@ -1,6 +1,7 @@
 """The model: how it is built, what `tune` tries, and how rows are predicted."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,15 @@ from sklearn.model_selection import ParameterSampler, StratifiedKFold, cross_val
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from ml.data import LARGEST_NUMBER, BadData, printable
+from ml.data import (
+    LARGEST_NUMBER,
+    BadData,
+    is_gap,
+    may_be_thousands,
+    printable,
+    to_numbers,
+    to_texts,
+)
 
 # What `tune` tries: parameters of the pipeline below. A list is a choice; a distribution of SciPy
 # is drawn from.
@@ -72,10 +81,9 @@ def train(
         if not params:
             raise
         raise BadData("model_params", [printable(" ".join(str(error).split()), 500)]) from None
-    # What each column of raw data must be, for `predict_rows`.
-    model.feature_types_ = {
-        name: "number" if pd.api.types.is_numeric_dtype(kind) else "text"
-        for name, kind in train_x.dtypes.items()
+    model.schema_ = {
+        "classes": [str(name) for name in model.classes_],
+        "features": {name: _describe(train_x[name]) for name in train_x},
     }
     return model
 
@@ -106,37 +114,92 @@ def cross_validate(
     return [float(score) for score in scores]
 
 
-def predict_rows(model: Pipeline, rows: pd.DataFrame) -> pd.DataFrame:
+def predict_rows(
+    model: Pipeline, rows: pd.DataFrame, all_probabilities: bool = False
+) -> pd.DataFrame:
     """Return the `class` of each row, and its `probability` (0 to 1) where the model gives one.
 
-    `rows` have the columns of the raw data, as texts or as numbers. Raises `BadData` for a missing
-    column, and for a text where a number is needed.
+    `rows` have the columns of the raw data, as texts or as numbers: what a cell means, the model's
+    schema says, and never another row. With `all_probabilities` the columns are `probability of
+    <class>`. Where `rows` have a column of such a name, `_predicted` is added to the new one.
+
+    Raises `BadData` for a missing column, for a text where a number is needed, and for a model that
+    gives no probabilities where all are wanted.
     """
-    types: dict[str, str] = model.feature_types_
-    if missing := [name for name in types if name not in rows.columns]:
+    described: dict[str, dict[str, Any]] = model.schema_["features"]
+    if missing := [name for name in described if name not in rows.columns]:
         raise BadData("The rows", [f"there is no column {name!r}" for name in missing])
+    separator = rows.attrs.get("separator", ",")
     features = pd.DataFrame(
         {
-            name: _as_numbers(rows[name]) if kind == "number" else rows[name].astype("str")
-            for name, kind in types.items()
-        }
+            name: _as_numbers(rows[name], separator)
+            if feature["kind"] == "number"
+            else _as_texts(rows[name])
+            for name, feature in described.items()
+        },
+        index=rows.index,
     )
-    answers = pd.DataFrame({"class": model.predict(features)}, index=rows.index)
-    if hasattr(model, "predict_proba"):
-        answers["probability"] = model.predict_proba(features).max(axis=1)
-    return answers
+    has_probabilities = hasattr(model, "predict_proba")
+    if all_probabilities and not has_probabilities:
+        raise BadData("The model", ["it gives no probabilities"])
+    classes = model.schema_["classes"]
+    answers = pd.DataFrame(index=rows.index)
+    answers["class"] = model.predict(features) if len(rows) else ""
+    if has_probabilities:
+        shares = model.predict_proba(features) if len(rows) else np.empty((0, len(classes)))
+        if all_probabilities:
+            answers[[f"probability of {name}" for name in classes]] = shares
+        else:
+            answers["probability"] = shares.max(axis=1, initial=0)
+    return answers.rename(columns=lambda name: _free_name(str(name), rows))
 
 
-def _as_numbers(values: pd.Series) -> pd.Series:
-    try:
-        numbers = pd.to_numeric(values).astype("float64")
-    except (ValueError, OverflowError) as error:
-        no_number = values[values.notna() & pd.to_numeric(values, errors="coerce").isna()]
-        reason = f", not {printable(repr(no_number.iloc[0]))}" if len(no_number) else f": {error}"
-        raise BadData("The rows", [f"{values.name} must be a number{reason}"]) from None
-    if (numbers.abs() > LARGEST_NUMBER).any():
+def predict_probabilities(model: Pipeline, features: pd.DataFrame) -> np.ndarray | None:
+    """Return the probability of each class (0 to 1), shape (rows, classes); None without."""
+    return model.predict_proba(features) if hasattr(model, "predict_proba") else None
+
+
+def unknown_texts(model: Pipeline, rows: pd.DataFrame) -> list[str]:
+    """Return a sentence for each text in `rows` that training never saw: the model ignores it."""
+    sentences = []
+    for name, feature in model.schema_["features"].items():
+        if feature["kind"] == "text":
+            known = {text.casefold(): text for text in feature["known"]}
+            for text in _as_texts(rows[name]).dropna().unique():
+                if text not in feature["known"]:
+                    close = get_close_matches(text.casefold(), known, n=1, cutoff=0.5)
+                    hint = f" (did you mean {known[close[0]]!r}?)" if close else ""
+                    sentences.append(printable(f"unknown in {name!r}: {text!r}{hint}"))
+    return sentences
+
+
+def _free_name(name: str, rows: pd.DataFrame) -> str:
+    return _free_name(f"{name}_predicted", rows) if name in rows else name
+
+
+def _describe(values: pd.Series) -> dict[str, Any]:
+    """Return what a feature is: a number, or one of the texts that training knows."""
+    if pd.api.types.is_numeric_dtype(values):
+        return {"kind": "number"}
+    return {"kind": "text", "known": sorted(map(str, values.dropna().unique()))}
+
+
+def _as_texts(values: pd.Series) -> pd.Series:
+    texts = to_texts(values)
+    return texts.mask(texts == "")
+
+
+def _as_numbers(values: pd.Series, separator: str) -> pd.Series:
+    numbers = to_numbers(values, separator)
+    problem = None
+    if len(no_number := values[numbers.isna() & ~is_gap(values)]):
+        problem = f"{values.name} must be a number, not {no_number.iloc[0]!r}"
+    elif may_be_thousands(values, separator):
+        problem = f"{values.name} has numbers such as 1,234: write 1.234 or 1234"
+    elif (numbers.abs() > LARGEST_NUMBER).any():
         problem = f"{values.name} must not be infinite, nor beyond {LARGEST_NUMBER:.0e}"
-        raise BadData("The rows", [problem])
+    if problem:
+        raise BadData("The rows", [printable(problem)])
     return numbers
 
 

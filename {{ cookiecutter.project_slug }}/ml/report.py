@@ -20,6 +20,7 @@ from sklearn.metrics import (
     ConfusionMatrixDisplay,
     confusion_matrix,
     precision_recall_fscore_support,
+    roc_auc_score,
 )
 from sklearn.pipeline import Pipeline
 
@@ -39,6 +40,11 @@ PAGE = Template("""<!doctype html>
 </style>
 $body</html>
 """)
+MOST_COLUMNS_SHOWN = 100
+METRICS = """\
+Largest class: the share of it among the rows, which is the accuracy of always guessing it.
+Balanced accuracy: the mean of the recall of all classes. Macro F1: the mean of their F1.
+ROC AUC: how well the probabilities put rows of a class before others; 0.5 is guessing."""
 EXPLANATION = """\
 Precision: of the rows that were predicted as this class, the share that belong to it.
 Recall: of the rows of this class, the share that was predicted as such.
@@ -59,35 +65,50 @@ class Report:
     markdown: str = ""
 
 
-def make_report(predictions: np.ndarray, test_y: pd.Series, picture: bytes, title: str) -> Report:
+def make_report(
+    predictions: np.ndarray,
+    test_y: pd.Series,
+    picture: bytes,
+    title: str,
+    probabilities: np.ndarray | None = None,
+    data: dict[str, Any] | None = None,
+) -> Report:
     """Return the report on `predictions`, names of classes of shape (rows,).
 
-    `picture` is the PNG of `draw_evaluation`.
+    `picture` is the PNG of `draw_evaluation`; `probabilities`, of shape (rows, classes), are the
+    model's, if it gives some; `data` is what `check_table` says of the raw data, if it is known.
     """
-    metrics = {"accuracy": float((predictions == test_y.to_numpy()).mean())}
     names = class_names(predictions, test_y)
+    truth = _codes(test_y, names)
     figures = precision_recall_fscore_support(
-        _codes(test_y, names), _codes(predictions, names), labels=range(len(names)), zero_division=0
+        truth, _codes(predictions, names), labels=range(len(names)), zero_division=0
     )
     columns = ["precision", "recall", "F1", "support"]
     classes = pd.DataFrame(dict(zip(columns, figures, strict=True)), index=names)
-    rows = [
-        f"| {_literal(name)} | {row['precision']:.3f} | {row['recall']:.3f} | {row['F1']:.3f} "
-        f"| {row['support']:.0f} |"
-        for name, row in classes.iterrows()
-    ]
+    metrics = _metrics(predictions, test_y, classes[classes["support"] > 0])
+    if probabilities is not None and probabilities.shape[1] == (classes["support"] > 0).sum() > 1:
+        scores = probabilities[:, 1] if len(names) == 2 else probabilities
+        metrics["roc_auc"] = float(roc_auc_score(truth, scores, multi_class="ovr"))
     image = base64.b64encode(picture).decode()
     markdown = "\n".join(
         [
             f"# Accuracy on the test set: {metrics['accuracy']:.2%}\n",
             f"Run `{title}`, {len(test_y)} rows in the test set.\n",
-            *(f"{name}: {value:.4f}\n" for name, value in metrics.items() if name != "accuracy"),
+            "| metric | |",
+            "| :--- | ---: |",
+            *(f"| {name} | {value:.4f} |" for name, value in metrics.items()),
+            f"\n{METRICS}\n",
             "| class | precision | recall | F1 | support |",
             "| :--- | ---: | ---: | ---: | ---: |",
-            *rows,
+            *(
+                f"| {_literal(name)} | {row['precision']:.3f} | {row['recall']:.3f} "
+                f"| {row['F1']:.3f} | {row['support']:.0f} |"
+                for name, row in classes.iterrows()
+            ),
             f"\n{EXPLANATION}\n",
             "## Confusion matrix\n",
             f"![Confusion matrix: true classes by predicted](data:image/png;base64,{image})\n",
+            *_data_section(data or {}),
         ]
     )
     body = MarkdownIt("js-default").render(markdown)
@@ -100,6 +121,40 @@ def make_report(predictions: np.ndarray, test_y: pd.Series, picture: bytes, titl
     }
     table = classes.round(3).rename(index=_literal).reset_index(names="class")
     return Report(files, table, metrics, markdown)
+
+
+def _metrics(predictions: np.ndarray, test_y: pd.Series, classes: pd.DataFrame) -> dict[str, float]:
+    """Return the numbers that sum up a report, each from 0 to 1."""
+    return {
+        "accuracy": float((predictions == test_y.to_numpy()).mean()),
+        "largest_class": float(classes["support"].max() / classes["support"].sum()),
+        "balanced_accuracy": float(classes["recall"].mean()),
+        "macro_f1": float(classes["F1"].mean()),
+    }
+
+
+def _data_section(data: dict[str, Any]) -> list[str]:
+    """Return lines of Markdown on the raw data: rows, columns and gaps."""
+    if not data:
+        return []
+    columns, left_out, gaps = data["columns"], data["columns_left_out"], data["gaps"]
+    rows = [
+        *((name, kind, gaps.get(name, 0)) for name, kind in columns.items()),
+        *((name, f"left out: {reason}", "") for name, reason in left_out.items()),
+    ]
+    more = len(rows) - MOST_COLUMNS_SHOWN
+    return [
+        "## Data\n",
+        f"{data['rows']} rows were read, {data['rows_left_out']} of them left out for want of a "
+        f"class; {len(columns)} columns are features, {len(left_out)} are left out.\n",
+        "| column | kind | gaps |",
+        "| :--- | :--- | ---: |",
+        *(
+            f"| {_literal(name)} | {_literal(kind)} | {number} |"
+            for name, kind, number in rows[:MOST_COLUMNS_SHOWN]
+        ),
+        *([f"\nand {more} more"] if more > 0 else []),
+    ]
 
 
 def draw_evaluation(model: Pipeline, test_x: pd.DataFrame, test_y: pd.Series) -> bytes:
@@ -117,7 +172,9 @@ def draw_evaluation(model: Pipeline, test_x: pd.DataFrame, test_y: pd.Series) ->
     axes = figure.add_subplot(1, 1, 1)
     labels = [name.replace("$", r"\$") for name in names]  # a price is no formula
     display = ConfusionMatrixDisplay(counts, display_labels=labels)
-    display.plot(cmap="Blues", xticks_rotation=45, ax=axes)
+    display.plot(cmap="Blues", ax=axes)
+    # Turned around its end, a label of any length ends below its column.
+    axes.tick_params("x", rotation=45, rotation_mode="xtick")
     axes.set(xlabel="Predicted class", ylabel="True class")
     return _png(figure)
 

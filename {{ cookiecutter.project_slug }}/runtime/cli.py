@@ -28,6 +28,7 @@ else:
     FlowName = Literal[tuple(FLOWS)]
 
 STARTED_IN = Path.cwd()
+MOST_SENTENCES = 20  # about texts that training never saw
 
 app = App(
     name="main.py",
@@ -144,7 +145,9 @@ def visualize(flow: FlowName = "main-flow") -> None:
 
 
 @app.command
-def predict(*values: str, csv: Path | None = None) -> None:
+def predict(
+    *values: str, csv: Path | None = None, run: str = "latest", proba: bool = False
+) -> None:
     """Predict the class of one row, or of each row of a CSV file, with the newest model.
 
     Parameters
@@ -153,29 +156,44 @@ def predict(*values: str, csv: Path | None = None) -> None:
         The row: one value for each feature, in the order of the training data.
     csv
         CSV file with a header that names the features.
+    run
+        Run whose model predicts: latest, or a folder of models.
+    proba
+        Show the probability of each class.
     """
     # The one place where this folder uses `ml`.
     import pandas as pd
 
     from ml.data import read_csv
-    from ml.model import predict_rows
-    from runtime.models import newest_model
+    from ml.model import predict_rows, unknown_texts
+    from runtime.history import raw_file_of
+    from runtime.models import read_model
 
-    model = newest_model()
-    if not hasattr(model, "feature_types_"):
-        raise UserError("The newest model is not one that `train` in ml/model.py returned.")
+    run, model = read_model(run)
+    if not hasattr(model, "schema_"):
+        raise UserError("The model is not one that `train` in ml/model.py returned.")
+    data = f", trained on {raw_file}" if (raw_file := raw_file_of(run)) else ""
+    print(f"Model: {run}{data}", file=sys.stderr)
+    features = list(model.schema_["features"])
     if csv:
         rows = read_csv(STARTED_IN / csv)
-        # The data may have a column `class` itself.
-        answers = rows.join(predict_rows(model, rows), rsuffix="_predicted")
-        print(answers.to_csv(index=False, lineterminator="\n").rstrip("\n"))
-        return
-    features = list(model.feature_types_)
-    if len(values) != len(features):
+    elif len(values) == len(features):
+        rows = pd.DataFrame([values], columns=features)
+    else:
         raise UserError(f"The model needs {len(features)} values: {', '.join(features)}.")
-    answer = predict_rows(model, pd.DataFrame([values], columns=features)).iloc[0]
-    probability = f" (probability {answer['probability']:.3f})" if "probability" in answer else ""
-    print(f"{answer['class']}{probability}")
+    answers = predict_rows(model, rows, all_probabilities=proba)
+    for sentence in unknown_texts(model, rows)[:MOST_SENTENCES]:
+        print(sentence, file=sys.stderr)
+    if csv:
+        table = rows.join(answers)
+        separator = rows.attrs["separator"]
+        print(table.to_csv(index=False, sep=separator, lineterminator="\n"), end="")
+    elif proba:
+        for name, share in zip(model.schema_["classes"], answers.iloc[0, 1:], strict=True):
+            print(f"{share:.3f}  {name}")
+    else:
+        name, *shares = answers.iloc[0]
+        print(name, *(f"(probability {share:.3f})" for share in shares))
 
 
 @app.command

@@ -15,6 +15,7 @@ from runtime.errors import UserError
 from runtime.storage import storage
 
 PROCESSED = "data/processed"  # has the run.json of each run
+LATEST = "latest"  # stands for the newest run
 RUN = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[A-Za-z0-9_-]+")  # a run's name, in UTC
 SECOND = len("2026-11-22_15-49-46")
 
@@ -41,6 +42,14 @@ def read_runs(runs: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
         except UserError as error:
             _say_once(f"{error} This run is left out.")
     return facts
+
+
+def raw_file_of(run: str) -> str | None:
+    """Return the path of the raw data behind a run, None where no run.json names it."""
+    facts = read_runs([run]).get(run, {})
+    if "raw_file" not in facts and (source := facts.get("reads")):
+        facts = read_runs([source]).get(source, {})
+    return facts.get("raw_file", {}).get("path")
 
 
 def newest_first(runs: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Model files, without Prefect: bytes of skops, the types that may be in them, the newest one.
+"""Model files, without Prefect: bytes of skops, the types that may be in them, a run's model.
 
 A skops file opens without running code as long as all types in it are known to do nothing but
 compute. These are trusted: classes of scikit-learn, what the project's own folder `ml` defines, and
@@ -13,7 +13,7 @@ import skops.io
 
 from runtime import settings
 from runtime.errors import UserError
-from runtime.history import counts, newest_first
+from runtime.history import LATEST, counts, newest_first
 from runtime.records import read_verified
 from runtime.storage import storage
 
@@ -40,25 +40,27 @@ def loads(content: bytes) -> Any:
         raise UserError(f"The model cannot be read, it is damaged: {error}.") from None
 
 
-def newest_model() -> Any:
-    """Return the model of the newest run whose flow came to its end.
+def read_model(run: str = LATEST) -> tuple[str, Any]:
+    """Return a run and its model; the run `latest` is the newest whose flow came to its end.
 
     Raises `UserError` where there is none, and for a file that is damaged or no model.
     """
     files = storage("models")
-    for run in newest_first(files.folders()):
-        for key in sorted(files.files(run), reverse=True):
+    for name in newest_first(name for name in files.folders() if run in (LATEST, name)):
+        for key in sorted(files.files(name), reverse=True):
             path = PurePosixPath(key)
-            if path.suffix == ".skops" and counts(run, path.stem):
+            if path.suffix == ".skops" and (run != LATEST or counts(name, path.stem)):
                 try:
                     _, content = read_verified(files, str(path.with_suffix("")))
                 except FileNotFoundError:  # a file that somebody sent, without its record
                     content = files.get(key)
                 try:
-                    return loads(content)
+                    return name, loads(content)
                 except UserError as error:
                     raise UserError(f"{files.location(key)}: {error}") from None
-    raise UserError("There is no model yet: train one with `python main.py`.")
+    if run == LATEST:
+        raise UserError("There is no model yet: train one with `python main.py`.")
+    raise UserError(f"There is no model of a run {run!r} in {files.location()}: check its name.")
 
 
 def _trusted(content: bytes) -> list[str]:

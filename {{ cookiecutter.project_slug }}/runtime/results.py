@@ -20,23 +20,25 @@ from prefect.settings import get_current_settings
 from runtime import formats
 from runtime.caching import Unchanged, split_key
 from runtime.errors import CannotWrite, UserError, is_for_user
-from runtime.history import counts, newest_first
+from runtime.history import LATEST, counts, newest_first, read_runs
 from runtime.records import Mismatch, damaged, read_verified, record_key, sha256, verify
 from runtime.runs import note_failed_write, note_read
 from runtime.storage import Storage, storage
 
 __all__ = ["GCSResult", "LocalResult", "Result", "S3Result", "formats"]  # Prefect knows the formats
 
-LATEST = "latest"
-
 
 @dataclass(frozen=True)
 class Result:
-    """What `read` returns: the value, its location (`<run>/<task>`), and its file's SHA-256."""
+    """What `read` returns: the value, its location (`<run>/<task>`), and its file's SHA-256.
+
+    `run` is what the run.json of its run says.
+    """
 
     location: str
     value: Any
     sha256: str
+    run: dict[str, Any]
 
 
 class _Results(WritableFileSystem):
@@ -92,7 +94,7 @@ class _Results(WritableFileSystem):
             except Exception as error:
                 raise damaged(self.storage, record["file"], error) from None
             note_read(run)
-            return Result(f"{run}/{task}", value, record["sha256"])
+            return Result(f"{run}/{task}", value, record["sha256"], read_runs([run]).get(run, {}))
         if not get_current_settings().results.persist_by_default:
             advice = (
                 "results are not kept, because results.persist_by_default "

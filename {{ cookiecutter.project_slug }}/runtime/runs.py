@@ -181,14 +181,18 @@ def mark_killed_runs() -> list[str]:
 
 
 def summary(run: str | None, dashboard: str) -> str:
-    """Return a few lines for people: metrics, where the outputs of a run lie, how to see more."""
+    """Return a few lines for people: accuracy, where the outputs of a run lie, how to see more."""
     facts = read_run(run) if run else {}
     rows = []
-    for name, value in facts.get("metrics", {}).items():
-        is_share = name == "accuracy"
-        rows.append(
-            (name.capitalize(), f"{value:.2%} of the test set" if is_share else f"{value:.4f}")
-        )
+    metrics = facts.get("metrics", {})
+    if "accuracy" in metrics:
+        text = f"{metrics['accuracy']:.2%} of the test set"
+        if "largest_class" in metrics:
+            text += f" ({metrics['largest_class']:.2%} by guessing)"
+        rows.append(("Accuracy", text))
+    others = {name: metrics[name] for name in metrics if name not in ("accuracy", "largest_class")}
+    if others:
+        rows.append(("Metrics", ", ".join(f"{name} {others[name]:.4f}" for name in others)))
     if run and facts.get("results"):
         rows.append(("Checkpoints", storage(PROCESSED).location(run)))
     for folder, names in (

@@ -8,14 +8,14 @@ from flows.data_engineer import load_data
 from flows.main_flow import main_flow
 from ml.model import predict_rows
 from runtime import LocalResult
-from runtime.models import newest_model
+from runtime.models import read_model
 
 
 def test_raw_rows_of_the_test_set_are_predicted_as_the_flow_predicts_them(
     project: Path, facts: Callable[[str], dict[str, Any]]
 ) -> None:
     run = main_flow()
-    model = newest_model()
+    model = read_model()[1]
     split = LocalResult(dir="data/processed").read(location=f"{run}/split_data").value
     predictions = model.predict(split["test_x"])
 

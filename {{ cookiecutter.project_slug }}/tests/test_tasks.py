@@ -69,7 +69,7 @@ def test_the_accuracy_is_the_share_of_right_predictions(
     [
         ("petal_length", "wide", "line 2, column 'petal_length', 'wide' is not a number"),
         ("petal_width", float("inf"), "line 2, column 'petal_width', inf is infinite"),
-        ("species", None, "line 2, column 'species' is empty"),
+        ("species", None, "column 'species' is empty in line 2"),
     ],
 )
 def test_bad_data_is_refused_with_its_line_and_column(
