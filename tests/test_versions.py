@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import upgrade
 from conftest import PROJECT_FOLDER, Run
 
 REPO = Path(__file__).parent.parent
@@ -121,3 +122,25 @@ def test_a_folder_of_wheels_is_enough(run: Run, template: Path, tmp_path: Path) 
     ):
         done = run(*shlex.split(command), cwd=project, UV_OFFLINE="1")
         assert done.returncode == 0, done.stderr
+
+
+def test_an_upgrade_counts_the_newest_version_where_platforms_differ() -> None:
+    lines = "numpy==2.10.0 ; python_version >= '3.12'\nnumpy==2.9.1 ; python_version < '3.12'\n"
+    assert upgrade.versions(lines) == {"numpy": "2.10.0"}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "newest", "raised"),
+    [
+        ('"obstore>=0.12,<0.13"', "0.12.3", '"obstore>=0.12,<0.13"'),
+        ('"obstore>=0.12,<0.13"', "0.14.2", '"obstore>=0.12,<0.15"'),
+        ('"pandera[pandas]>=0.29,<1"', "2.1.0", '"pandera[pandas]>=0.29,<3"'),
+        ('"prefect>=3.9.1,<4"', "3.10.0", '"prefect>=3.10.0,<4"'),
+    ],
+)
+def test_an_upgrade_raises_a_bound_that_keeps_a_newer_version_out(
+    bounds: str, newest: str, raised: str
+) -> None:
+    found = upgrade.BOUNDED.search(bounds)
+    assert found
+    assert upgrade.raised(found, {found["name"]: newest}) == raised
