@@ -55,7 +55,8 @@ def main() -> None:
     if answers["lessons"] == "no":
         remove_lessons(project)
     else:
-        keep_exercises(project)
+        keep_originals(project)
+    put_exercises_back(project)
 
     if is_update_by_cruft(project, answers):
         return
@@ -120,12 +121,18 @@ def remove_lessons(project: Path) -> None:
         path.write_bytes(b"".join(line for line in lines if b"lessons" not in line))
 
 
-def keep_exercises(project: Path) -> None:
+def keep_originals(project: Path) -> None:
     """Keep a copy of each exercise, for `python main.py lessons reset`."""
     originals = project / "lessons" / ORIGINALS
     originals.mkdir(exist_ok=True)
     for exercise in (project / "lessons").glob("[0-9][0-9]_*/exercise.py"):
         shutil.copyfile(exercise, originals / f"{exercise.parent.name}.txt")
+
+
+def put_exercises_back(project: Path) -> None:
+    """Give a student's exercises, which `pre_gen_project.py` has set aside, their name again."""
+    for exercise in (project / "lessons").glob("[0-9][0-9]_*/exercise.student"):
+        exercise.replace(exercise.with_suffix(".py"))
 
 
 def is_update_by_cruft(project: Path, answers: dict[str, Any]) -> bool:

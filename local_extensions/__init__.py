@@ -1,8 +1,8 @@
 """Jinja extension that refuses answers which cannot become a project, before a file is written.
 
-`cookiecutter.json` calls it in `__check`, after the last question. Cookiecutter prints the refusal
-like its own errors. A `pre_gen_project` hook would be slower, since it is a Python process of its
-own, and cookiecutter prints a traceback when it fails.
+`cookiecutter.json` calls it in `__check`, after the last answer that is typed. Cookiecutter prints
+the refusal like its own errors. A `pre_gen_project` hook would come after all questions, and
+cookiecutter prints a traceback when it fails.
 """
 
 from __future__ import annotations

@@ -306,7 +306,7 @@ def test_jinja_typed_at_the_prompt_is_not_rendered(
     run: Run, template: Path, tmp_path: Path
 ) -> None:
     name = "{{ 7 * 7 }}{% set x = 1 %}{# no #}"
-    keyboard = f"{name}\n\n{name}\n\n\n\n"
+    keyboard = f"\n{name}\n{name}\n\n\n\n"
     for options, stdin in ((["-o", "typed"], keyboard), (["--replay", "-o", "replayed"], "")):
         finished = run("cookiecutter", template, *options, cwd=tmp_path, stdin=stdin)
         assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -316,7 +316,7 @@ def test_jinja_typed_at_the_prompt_is_not_rendered(
 
 
 def test_the_prompts_are_in_both_languages(run: Run, template: Path, tmp_path: Path) -> None:
-    keyboard = "Íris São Paulo\n\nAna d'Ávila\n2\n3\n2\n"
+    keyboard = "2\nÍris São Paulo\nAna d'Ávila\n\n3\n2\n"
     finished = run("cookiecutter", template, cwd=tmp_path, stdin=keyboard)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     for words in ("Nome do projeto", "(iris-sao-paulo)", "Português do Brasil", "MIT: ", "lições"):

@@ -87,6 +87,20 @@ def test_a_name_that_is_no_unicode_is_refused(run: Run, template: Path, tmp_path
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("slug", ["a b", "-x", "CON", "con"])
+def test_a_bad_folder_name_is_refused_at_its_own_question_in_the_chosen_language(
+    run: Run, template: Path, tmp_path: Path, slug: str
+) -> None:
+    finished = run("cookiecutter", template, cwd=tmp_path, stdin=f"2\n\n\n{slug}\n")
+    assert finished.returncode == 1
+    assert "Nome da pasta" in finished.stdout
+    assert "Licença" not in finished.stdout, "the next question"
+    assert "Nenhum projeto foi gerado" in finished.stdout
+    assert f"project_slug '{slug}'" in finished.stdout
+    assert "Traceback" not in finished.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_all_bad_answers_are_named_at_once_in_the_chosen_language(
     run: Run, template: Path, tmp_path: Path
 ) -> None:

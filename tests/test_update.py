@@ -71,6 +71,25 @@ def test_overwriting_keeps_a_person_s_own_files(
     assert project.text("main.py") != "damaged"
 
 
+@pytest.mark.parametrize("lessons", ["no", "yes"])
+def test_overwriting_keeps_the_exercises_that_a_student_has_edited(
+    run: Run, template: Path, tmp_path: Path, lessons: str
+) -> None:
+    run("cookiecutter", template, "--no-input", "lessons=yes", cwd=tmp_path)
+    project = BakedProject(tmp_path / "iris-project")
+    solved = "lessons/01_tasks/exercise.py"
+    delivered = project.text(solved)
+    (project.path / solved).write_text("solved", encoding="utf-8")
+    finished = run("cookiecutter", template, "--no-input", "-f", f"lessons={lessons}", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert project.text(solved) == "solved"
+    if lessons == "no":
+        assert [name for name in project.names() if name.startswith("lessons/")] == [solved]
+    else:
+        assert project.text("lessons/workshop/originals/01_tasks.txt") == delivered
+        assert not [name for name in project.names() if name.endswith(".student")]
+
+
 def test_a_zip_file_of_the_repository_works(run: Run, template: Path, tmp_path: Path) -> None:
     archive = shutil.make_archive(
         str(tmp_path / "template"), "zip", root_dir=template.parent, base_dir=template.name

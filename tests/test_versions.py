@@ -1,6 +1,8 @@
 """The README's first command, in a new project: it works, and takes the tested versions."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import upgrade
 from conftest import PROJECT_FOLDER, Run
 
 REPO = Path(__file__).parent.parent
@@ -97,10 +100,10 @@ def test_a_package_is_added_as_its_owner_expects(run: Run, template: Path, tmp_p
 
 @pytest.mark.slow
 def test_a_folder_of_wheels_is_enough(run: Run, template: Path, tmp_path: Path) -> None:
-    """As a teacher hands it out; it tells no upload times, after which `exclude-newer` asks."""
+    """As docs/teaching.md has it; it tells no upload times, after which `exclude-newer` asks."""
     run("cookiecutter", template, "--no-input", cwd=tmp_path)
     project = tmp_path / "iris-project"
-    wheels = tmp_path / "wheelhouse"
+    wheels = project / "wheelhouse"
     wheels.mkdir()
     pinned = next(
         line
@@ -110,9 +113,34 @@ def test_a_folder_of_wheels_is_enough(run: Run, template: Path, tmp_path: Path) 
     name = pinned.replace("==", "-")
     download = run(sys.executable, "-m", "pip", "download", "--no-deps", pinned, cwd=wheels)
     assert list(wheels.glob(f"{name}-*.whl")), download.stderr
-    run("uv", "venv", cwd=project)
-    found = run(
-        *("uv", "pip", "install", "--no-index", "--find-links", wheels, "--no-deps", pinned),
-        cwd=project,
-    )
-    assert found.returncode == 0, found.stderr
+    page = (REPO / "docs" / "teaching.md").read_text(encoding="utf-8")
+    make, install, start = re.findall(r"^uv .*", page, re.MULTILINE)
+    for command in (
+        make,
+        install.replace("-r requirements.txt", f"--no-deps {pinned}"),
+        start.replace("main.py", "python -c 'import tzlocal'"),
+    ):
+        done = run(*shlex.split(command), cwd=project, UV_OFFLINE="1")
+        assert done.returncode == 0, done.stderr
+
+
+def test_an_upgrade_counts_the_newest_version_where_platforms_differ() -> None:
+    lines = "numpy==2.10.0 ; python_version >= '3.12'\nnumpy==2.9.1 ; python_version < '3.12'\n"
+    assert upgrade.versions(lines) == {"numpy": "2.10.0"}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "newest", "raised"),
+    [
+        ('"obstore>=0.12,<0.13"', "0.12.3", '"obstore>=0.12,<0.13"'),
+        ('"obstore>=0.12,<0.13"', "0.14.2", '"obstore>=0.12,<0.15"'),
+        ('"pandera[pandas]>=0.29,<1"', "2.1.0", '"pandera[pandas]>=0.29,<3"'),
+        ('"prefect>=3.9.1,<4"', "3.10.0", '"prefect>=3.10.0,<4"'),
+    ],
+)
+def test_an_upgrade_raises_a_bound_that_keeps_a_newer_version_out(
+    bounds: str, newest: str, raised: str
+) -> None:
+    found = upgrade.BOUNDED.search(bounds)
+    assert found
+    assert upgrade.raised(found, {found["name"]: newest}) == raised

@@ -59,7 +59,8 @@ def main() -> None:
 
 def versions(requirements: str) -> dict[str, str]:
     """Return each version by the name of its package; the newest where platforms differ."""
-    return dict(sorted(re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", requirements)))
+    pins = re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", requirements)
+    return dict(sorted(pins, key=lambda pin: Version(pin[1])))
 
 
 def compiled(pyproject: str, *options: str) -> str:

@@ -4,6 +4,11 @@ import os
 import sys
 from pathlib import Path
 
+if sys.version_info < (3, 11):  # noqa: UP036 - the project may be started with an older one
+    sys.exit(
+        f"Error: the project needs Python 3.11 or newer, and {sys.executable} is older.\n"
+        "Use `uv run main.py`, which finds or loads one; or make `.venv` with a newer one."
+    )
 try:
     from runtime.cli import run_command
 except ModuleNotFoundError as error:

@@ -353,6 +353,20 @@ BAD_ROWS = {
 }
 
 
+def test_a_python_that_is_too_old_says_what_to_do(project: Path) -> None:
+    older = "import runpy, sys; sys.version_info = (3, 8, 18); runpy.run_path(sys.argv[1])"
+    started = subprocess.run(
+        [sys.executable, "-c", older, project / "main.py"],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (started.returncode, started.stdout) == (1, "")
+    assert started.stderr.startswith("Error: the project needs Python 3.11 or newer")
+    assert "uv run main.py" in started.stderr
+    assert "Traceback" not in started.stderr
+
+
 def test_a_python_without_the_packages_says_what_to_do(project: Path) -> None:
     started = subprocess.run(
         [sys.executable, "-S", project / "main.py"],  # -S: without what is installed
