@@ -128,6 +128,7 @@ def test_a_run_on_one_machine_goes_on_on_another(
     files = [name for name in names if trained in name and ".records" not in name]
     assert sorted(files) == [
         f"data/processed/{trained}/run.json",
+        f"models/{trained}/get_schema.json",
         f"models/{trained}/train_model.skops",
         *(f"reports/{trained}/{name}" for name in ("confusion_matrix.png", "metrics.json")),
         f"reports/{trained}/report.html",

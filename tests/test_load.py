@@ -29,7 +29,7 @@ REPO = Path(__file__).resolve().parents[1]
 # What main-flow leaves in each of a run's folders, without the records beside it.
 OUTPUTS = {
     "data/processed": ["get_classes.json", "run.json", "split_data.parquet"],
-    "models": ["train_model.skops"],
+    "models": ["get_schema.json", "train_model.skops"],
     "reports": ["confusion_matrix.png", "metrics.json", "report.html"],
 }
 TROUBLE = re.compile("locked|Traceback|Retrying|Service Unavailable|ERROR")
