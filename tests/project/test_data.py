@@ -298,6 +298,12 @@ def test_equal_letters_make_one_class(tmp_path: Path) -> None:
     assert data["espécie"].unique().tolist() == ["café", "chá"]
 
 
+def test_a_column_that_would_be_taken_for_a_class_is_refused(tmp_path: Path) -> None:
+    text = text_of([["0", "0 (class)", "kind"], *[["5", "1", "0"], ["6", "2", "1"]] * 10])
+    with pytest.raises(BadData, match="is called like a class: rename it"):
+        checked(tmp_path, text)
+
+
 # ---- what is left out
 
 

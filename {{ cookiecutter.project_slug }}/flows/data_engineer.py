@@ -9,7 +9,7 @@ from sklearn.model_selection import train_test_split
 
 from flows.parameters import DropCols, RawPath, Seed, TargetCol, TestDataRatio, Unlabelled
 from ml.checks import check_table, notes
-from ml.data import read_csv
+from ml.data import LABEL, read_csv
 from runtime import LocalResult, current_run, in_run_folder, raw_file, update_run
 
 INTERIM = LocalResult(dir="data/interim")
@@ -44,11 +44,9 @@ def encode_categorical_columns(data: pd.DataFrame, target_col: str) -> pd.DataFr
 
     Text in other columns stays: the model encodes it, so that it can do so for new data too.
     """
-    features = data.drop(columns=target_col)
     labels = pd.get_dummies(data[target_col].astype(str), dtype="int8")
-    while not labels.columns.intersection(features.columns).empty:
-        labels = labels.add_suffix("_")  # a class may have the name of a feature
-    return features.join(labels)
+    features = data.drop(columns=target_col)
+    return features.join(labels.rename(columns={name: f"{name}{LABEL}" for name in features}))
 
 
 @task(result_storage=PROCESSED, result_serializer="json-value", cache_policy=PROCESSED.per_run)
@@ -66,9 +64,10 @@ def split_data(
     `train_x` and `test_x` are DataFrames with the features, `train_y` and `test_y` Series with the
     name of each row's class. Each class has the same share in both sets.
     """
-    x, labels = data.iloc[:, : -len(classes)], data.iloc[:, -len(classes) :]
-    names = pd.Categorical.from_codes(labels.to_numpy().argmax(axis=1), pd.Index(classes))
-    y = pd.Series(names, index=data.index, name="class")
+    columns = [f"{name}{LABEL}" if f"{name}{LABEL}" in data else name for name in classes]
+    labels = pd.Categorical.from_codes(data[columns].to_numpy().argmax(axis=1), pd.Index(classes))
+    x = data.drop(columns=columns)
+    y = pd.Series(labels, index=data.index, name="class")
     train_x, test_x, train_y, test_y = train_test_split(
         x, y, test_size=test_data_ratio, random_state=seed, stratify=y.cat.codes
     )

@@ -10,6 +10,7 @@ from pandera.errors import SchemaErrors
 
 from ml.data import (
     FIRST_LINE,
+    LABEL,
     LARGEST_NUMBER,
     BadData,
     is_gap,
@@ -43,8 +44,8 @@ def check_table(
     without a name that is an index, and with `unlabelled="drop"` rows without a class.
 
     The second value, for run.json and the report, has the number of `rows` read, `rows_left_out`,
-    the `columns` and their kinds, `columns_left_out` with the reason, the number of `gaps` by
-    column, and `advice` as sentences.
+    the `columns` and their kinds, `columns_left_out` with the reason, and the number of `gaps` by
+    column.
 
     Raises `BadData` for a missing target column or one of `drop_cols`, for no rows or no feature,
     text or infinity in a column of numbers, a column without values, a row without class, a target
@@ -75,6 +76,8 @@ def check_table(
         problem = printable(f"it has no column other than {target_col!r}{reasons}", 500)
         raise BadData("The raw data", [problem])
     problems += ["column 1 has no name" for name in columns if not name.strip()]
+    for name in sorted({f"{name}{LABEL}" for name in labels.unique()} & columns.keys()):
+        problems.append(f"column {printable(repr(name))} is called like a class: rename it")
     checked = pd.DataFrame(columns, index=data.index)
     try:
         pa.DataFrameSchema(rules).validate(checked, lazy=True, inplace=True)
@@ -90,7 +93,7 @@ def check_table(
 
 
 def notes(data: pd.DataFrame, summary: dict[str, Any]) -> list[str]:
-    """Return sentences for the log on what `check_table` left out, and on what may be left out."""
+    """Return sentences for the log: what `check_table` left out or is filled, and some advice."""
     lines = []
     if number := summary["rows_left_out"]:
         lines.append(f"Rows without a class, left out: {number} of {summary['rows']}.")

@@ -17,12 +17,13 @@ MOST_COLUMNS = 10_000  # checked in about 10 s; with more, a run would take minu
 LONGEST_LINE_BYTES = 2**24
 csv.field_size_limit(LONGEST_LINE_BYTES)  # by default 2**17, which a text may well have
 FIRST_LINE = 2  # line of a CSV file in which the row with index 0 stands, after the header
+LABEL = " (class)"  # ends the name of a class's column where a feature has the same name
 SEPARATORS = (",", ";", "\t")
 
 # What stands for a missing number in files of others. Among texts, only an empty cell is a gap.
 GAPS = ("", "?", "-", ".", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
-MAYBE_THOUSANDS = r"[+-]?[1-9]\d{0,2},\d{3}"
+MAYBE_THOUSANDS = r"[+-]?[1-9]\d{0,2},\d{3}"  # 1,234 may be 1.234 or 1234
 
 
 class BadData(ValueError):
@@ -116,7 +117,10 @@ def is_gap(values: pd.Series) -> pd.Series:
 
 
 def may_be_thousands(values: pd.Series, separator: str) -> bool:
-    """Tell whether 1,234 among these numbers may mean 1.234 as well as 1234."""
+    """Tell whether the commas in a column of numbers may separate thousands.
+
+    All look like that; and some numbers have none, or the file is one of tabs, as in any country.
+    """
     if separator == "," or pd.api.types.is_numeric_dtype(values):
         return False
     texts = values.dropna().astype("str").str.strip()
@@ -156,7 +160,10 @@ def _cast(texts: pd.Series) -> pd.Series:
 
 
 def _count_lines(path: Path) -> int:
-    """Raise `BadData` for what could not be read to its end, or would fill the memory."""
+    """Return the number of lines.
+
+    Raises `BadData` for what could not be read to its end, or would fill the memory.
+    """
     if path.exists() and not path.is_file():
         raise BadData(str(path), ["it is not a file"])
     decoder = codecs.getincrementaldecoder("utf-8")()
