@@ -2,7 +2,16 @@
 
 import os
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+if sys.flags.safe_path:  # PYTHONSAFEPATH, with which Python does not look into this folder
+    os.environ.pop("PYTHONSAFEPATH", None)
+    sys.path.insert(0, str(ROOT))
+for file in ROOT.glob("*.py"):
+    if file.stem != "test" and PathFinder.find_spec(file.stem, sys.path[1:]):
+        sys.exit(f"Error: {file} takes the place of Python's own or a package's: rename it.")
 
 try:
     from runtime.cli import run_command

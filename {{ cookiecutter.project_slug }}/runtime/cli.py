@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 import threading
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 else:
     FlowName = Literal[tuple(FLOWS)]
 
-STARTED_IN = Path.cwd()
+try:
+    STARTED_IN = Path.cwd()
+except FileNotFoundError:
+    STARTED_IN = Path("a folder that was deleted")
 
 app = App(
     name="main.py",
@@ -199,9 +203,7 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not debug:
         os.environ[settings.CONSOLE_HANDLER] = "runtime.console.PlainConsoleHandler"
-    for stream in (sys.stdout, sys.stderr):
-        # A console that lacks a letter shows "?" instead.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    prepare_streams()
     try:
         app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
         sys.stdout.flush()
@@ -217,6 +219,18 @@ def main(arguments: list[str]) -> int:
             raise
         return print_error(error)
     return 0
+
+
+def prepare_streams() -> None:
+    """Give this process something to print to, which `pythonw` and task schedulers do not."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            stream = Path(os.devnull).open("w")  # noqa: SIM115  (to the end)
+            setattr(sys, name, stream)
+        with suppress(AttributeError):  # a notebook's has no such method
+            # A console that lacks a letter shows "?" instead.
+            stream.reconfigure(errors="replace")
 
 
 def run_command(arguments: list[str]) -> int:

@@ -25,6 +25,12 @@ from typing import Any, TextIO
 
 from runtime import settings
 from runtime.errors import CannotWrite, Unavailable
+from runtime.server.surroundings import (
+    avoid_proxies,
+    check_address,
+    check_certificates,
+    import_prefect,
+)
 
 HOST = "127.0.0.1"
 FIRST_PORT = 4200  # Prefect's own; the next free one is taken where it is in use
@@ -59,26 +65,31 @@ class Server:
 
 def prefect_home() -> Path:
     """Return the folder of Prefect's database: `.prefect` in the project, or PREFECT_HOME."""
-    return Path(os.environ.get("PREFECT_HOME") or settings.ROOT / ".prefect").expanduser().resolve()
+    return settings.expand(
+        os.environ.get("PREFECT_HOME") or str(settings.ROOT / ".prefect")
+    ).resolve()
 
 
 def use_server(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda: None) -> Server:
-    """Return the server for this process, and point Prefect, once imported, at it.
+    """Return the server for this process, and import Prefect, pointed at it.
 
     It is the user's own (PREFECT_API_URL or an active profile), else the one that `ui` or `serve`
     runs for this project, else a new one. Call it before Prefect is imported. A new server takes a
     tenth of a second to know its address: `meanwhile` is called in that time.
     """
     global ends_with_this_run
-    if api_url := _chosen_by_user():
+    avoid_proxies()
+    api_url = _chosen_by_user()
+    check_certificates(api_url or "")
+    if api_url:
+        import_prefect()
         return Server(api_url)
     server = find() or start(dashboard=dashboard, meanwhile=meanwhile)
     ends_with_this_run = server.process is not None and not dashboard
     os.environ["PREFECT_API_URL"] = server.api_url
     # Links in the log lead to the same pages as the dashboard's address, not to Prefect's older.
     os.environ["PREFECT_UI_URL"] = f"{server.ui_url}/v2"
-    # A proxy, as many universities have one, cannot reach a server on this machine.
-    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST]))
+    import_prefect()
     return server
 
 
@@ -88,7 +99,7 @@ def _chosen_by_user() -> str | None:
         return api_url
     own_settings = tomllib.loads((settings.ROOT / "prefect.toml").read_text(encoding="utf-8"))
     # A login in this folder comes first; one in the user's home counts where this folder has none.
-    for profiles in (prefect_home(), Path("~/.prefect").expanduser()):
+    for profiles in (prefect_home(), settings.expand("~/.prefect")):
         if (profiles / "profiles.toml").exists():
             os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles / "profiles.toml"))
     has_profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", "")).is_file()
@@ -155,10 +166,11 @@ def start(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda: Non
 def wait_until_ready(server: Server) -> None:
     """Return when a server answers that this process started; at once for any other.
 
-    Raises `Unavailable` where it ends or takes too long. A server of the user's is left to
-    Prefect's client, which knows keys and proxies.
+    Raises `Unavailable` where it ends or takes too long, or where nothing listens at the address of
+    the user's. All else of that is left to Prefect's client, which knows keys and proxies.
     """
     if server.process is None:
+        check_address(server.api_url)
         return
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while server.process.poll() is None and time.monotonic() < deadline:

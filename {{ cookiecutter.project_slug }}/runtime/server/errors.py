@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from runtime.errors import Unavailable, UserError, without_password
+from runtime.server.surroundings import unreachable
 
 
 def explain(error: Exception) -> UserError | None:
@@ -40,11 +41,7 @@ def explain(error: Exception) -> UserError | None:
         )
     # Prefect's own words for an attempt to connect that failed, whatever was answered.
     if isinstance(error, httpx.TransportError) or text.startswith("Failed to reach API"):
-        return Unavailable(
-            f"{address} cannot be reached: see whether a Prefect server runs there, check the "
-            "network and the proxy, or use the project's own server (unset PREFECT_API_URL, or "
-            "`prefect cloud logout`)."
-        )
+        return unreachable(address)
     return None
 
 
