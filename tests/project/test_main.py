@@ -1057,7 +1057,7 @@ def test_each_fault_of_the_data_is_named_once_at_the_end(project: Path, program:
 def test_only_the_state_of_the_task_says_all_where_main_py_does_not(
     quote: str, at_the_end: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console, "main_py_says_errors", lambda: at_the_end)
+    monkeypatch.setattr(console, "main_py_runs_here", lambda: at_the_end)
     output = io.StringIO()
     handler = console.PlainConsoleHandler(stream=output)
     state = rf"Finished in state Failed({quote}in C:\\new cannot be used:\n  - a\n  - b{quote})"

@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from runtime import settings
 from runtime.discovery import find_flows
-from runtime.errors import UserError, is_for_user, without_password
+from runtime.errors import Unavailable, UserError, is_for_user, without_password
 
 FLOWS = find_flows()
 
@@ -83,7 +83,12 @@ def run(
     wait_until_ready(server)
     with settings_for(server):
         name_killed_runs()
-        function(**parameters)
+        from prefect.exceptions import CancelledRun
+
+        try:
+            function(**parameters)
+        except CancelledRun:
+            raise Unavailable("The run was cancelled.") from None
     from runtime import runs
 
     dashboard = "python main.py ui" if server.process else dashboard_of(server)

@@ -24,11 +24,13 @@ import prefect.runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import filters
 from prefect.events import emit_event
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import CancelledRun, ObjectNotFound, TerminationSignal
 from prefect.logging import get_run_logger
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from runtime import locks, records, settings
+from runtime.cancelling import interrupted_state, was_cancelled, watch
+from runtime.console import main_py_runs_here
 from runtime.history import PROCESSED, read_run, read_runs
 from runtime.retention import remove_old_runs
 from runtime.storage import storage
@@ -57,8 +59,14 @@ def in_run_folder(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         bound = inspect.signature(function).bind(*args, **kwargs)
         bound.apply_defaults()
-        with _recorded(bound.arguments):
-            return function(*args, **kwargs)
+        try:
+            with _recorded(bound.arguments):
+                return function(*args, **kwargs)
+        except (TerminationSignal, CancelledRun):
+            if not was_cancelled.is_set():
+                raise
+            state: Any = Cancelled()  # as Prefect's guide to states has it
+            return state
 
     return flow_function
 
@@ -74,17 +82,20 @@ def _recorded(parameters: dict[str, Any]) -> Iterator[None]:
     # Prefect's client keeps what its first event was sent with. Were that a task with all the rows,
     # they would stay in memory to the end: 0.7 of 4 GB where the raw data has 15,000,000 rows.
     emit_event("run.began", resource={"prefect.resource.id": f"run.{run}"})
-    state = "Crashed"
+    if is_whole_run and main_py_runs_here():
+        watch(flow_run.id)
+    state = None
     try:
         yield
         if run in failed_writes:
             raise failed_writes.pop(run)
         state = "Completed"
-    except Exception:
-        state = "Failed"
+    except Exception as error:
+        state = "Cancelled" if isinstance(error, CancelledRun) else "Failed"
         raise
     finally:
         _current.reset(token)  # first: what follows may fail
+        state = state or interrupted_state(flow_run.root_flow_run_id)
         own = {"id": flow_run.id, "state": state, "parameters": parameters}
         facts: dict[str, Any] = {"flows": {flow_run.flow_name: own}}
         if state == "Completed":
@@ -172,8 +183,9 @@ def mark_killed_runs() -> list[str]:
     marked = []
     for run, facts in read_runs().items():
         if facts.get("flow_run_id") in killed and facts.get("state") == "Running":
-            _update(run, {"state": "Crashed"})
-            marked.append(run)
+            state = interrupted_state(facts["flow_run_id"])  # it may have been cancelled before
+            _update(run, {"state": state})
+            marked += [run] if state == "Crashed" else []
     for flow_run_id in killed:
         _mark_in_prefect(flow_run_id)
         locks.unlock(flow_run_id)
