@@ -34,7 +34,7 @@ from prefect.results import ResultStore
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Cancelling
-from runtime import UserError, cancelling, history, in_run_folder, locks, models, runs
+from runtime import UserError, history, in_run_folder, locks, models, runs
 from runtime.deployments import read_schedule
 from runtime.discovery import FlowSource
 from runtime.errors import CannotWrite
@@ -198,12 +198,12 @@ def test_a_run_of_main_py_that_is_cancelled_ends(
     project: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "main_py_runs_here", lambda: True)
-    monkeypatch.setattr(cancelling, "LOOK_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(runs, "LOOK_EVERY_SECONDS", 0.1)
     monkeypatch.setattr(FlowSource, "load", lambda _: long_run)
     try:
         answer = command("run", "main-flow")
     finally:
-        cancelling.was_cancelled.clear()
+        runs.cancelled.clear()
     assert (answer.exit_code, answer.out) == (1, "")
     assert answer.err.endswith("Error: The run was cancelled.\n")
     assert ends(project) == (["Cancelled", "Cancelled", "Cancelled"], "Cancelled")

@@ -6,15 +6,17 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 from conftest import PROJECT, SERVER, Answer, wait_until
-from runtime import server
-from runtime.errors import UserError
+from runtime import cli, doctor, server, settings
+from runtime.errors import CannotWrite, UserError
 from runtime.server import surroundings
 
 Command = Callable[..., Answer]
@@ -142,8 +144,8 @@ def test_a_bad_setting_of_prefects_is_named(setting: str, project: Path) -> None
 
 BAD_ADDRESSES = {
     "http://127.0.0.1:9/api": "http://127.0.0.1:9/api cannot be reached: ",
-    "http://127.0.0.1:9": "which must end in /api.",
-    "127.0.0.1:9/api": "which must end in /api.",
+    "http://127.0.0.1:9": "write it as http://host:4200/api, with /api.",
+    "127.0.0.1:9/api": "write it as http://host:4200/api, with /api.",
     "http://127.0.0.1:port/api": "cannot be reached: ",
     "http://no-such-host.invalid/api": "cannot be reached: ",
 }
@@ -185,6 +187,44 @@ def test_a_system_that_knows_no_home_is_as_good(
     assert server._chosen_by_user() is None
 
 
+def test_a_database_that_is_not_ours_to_write_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = tmp_path / "prefect.db"
+    database.mkdir()  # root may write any file, but not this one
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    with pytest.raises(CannotWrite) as caught:
+        server.start()
+    assert str(caught.value).startswith(f"{database} cannot be used: ")
+
+
+def test_doctor_notes_a_folder_that_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "ROOT", tmp_path / "OneDrive - Escola" / "iris")
+    with pytest.raises(doctor.Note, match="synced"):
+        doctor.folders()
+
+
+@pytest.mark.parametrize("name", ["firefox", "w3m", "/usr/bin/lynx", None])
+def test_a_browser_never_takes_the_terminal(
+    name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = threading.Event()
+
+    class Browser:
+        def open(self, url: str) -> None:
+            assert url == SERVER.ui_url
+            opened.set()
+
+    browser = Browser()
+    if name:
+        vars(browser)["name"] = name
+    monkeypatch.setattr(webbrowser, "get", lambda: browser)
+    cli.open_browser(SERVER.ui_url)
+    assert opened.wait(None if name in ("firefox", None) else 0) == (name in ("firefox", None))
+
+
 @pytest.mark.parametrize("name", ["prefect.py", "pandas.py", "logging.py"])
 def test_a_file_with_the_name_of_a_package_is_named(
     name: str, project: Path, program: Program
@@ -203,6 +243,7 @@ def test_a_run_depends_on_nothing_around_it(project: Path, tmp_path: Path) -> No
     """All at once, so that one run is enough."""
     gone = tmp_path / "gone"
     gone.mkdir()
+    project = project.rename(tmp_path / "what?")  # in an address, a ? ends the path
     (project / "test.py").write_text("raise RuntimeError('not for you')", "utf-8")
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         proxy.setblocking(False)
@@ -227,6 +268,7 @@ def test_a_run_depends_on_nothing_around_it(project: Path, tmp_path: Path) -> No
             process.kill()
         assert process.returncode == 0
         assert list(project.glob("data/processed/*/split_data.parquet"))
+        assert (project / ".prefect" / "prefect.db").stat().st_size
         with pytest.raises(BlockingIOError):
             proxy.accept()
 

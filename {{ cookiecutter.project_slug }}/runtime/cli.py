@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from runtime import settings
 from runtime.discovery import find_flows
-from runtime.errors import Unavailable, UserError, is_for_user, without_password
+from runtime.errors import UserError, is_for_user, without_password
 
 FLOWS = find_flows()
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 else:
     FlowName = Literal[tuple(FLOWS)]
 
+TEXT_BROWSERS = ("www-browser", "links", "elinks", "lynx", "w3m")  # as webbrowser looks for them
 try:
     STARTED_IN = Path.cwd()
 except FileNotFoundError:
@@ -83,12 +84,7 @@ def run(
     wait_until_ready(server)
     with settings_for(server):
         name_killed_runs()
-        from prefect.exceptions import CancelledRun
-
-        try:
-            function(**parameters)
-        except CancelledRun:
-            raise Unavailable("The run was cancelled.") from None
+        function(**parameters)
     from runtime import runs
 
     dashboard = "python main.py ui" if server.process else dashboard_of(server)
@@ -132,9 +128,7 @@ def ui(*, browser: bool = True) -> None:
 
     dashboard = wait_for_dashboard(server)
     if browser:
-        import webbrowser
-
-        webbrowser.open(dashboard)
+        open_browser(dashboard)
     serve_flows(schedule=None)
 
 
@@ -208,7 +202,13 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not debug:
         os.environ[settings.CONSOLE_HANDLER] = "runtime.console.PlainConsoleHandler"
-    prepare_streams()
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:  # as with `pythonw` and task schedulers
+            stream = Path(os.devnull).open("w")  # noqa: SIM115  (to the end)
+            setattr(sys, name, stream)
+        with suppress(AttributeError):  # a notebook's has no such method
+            stream.reconfigure(errors="replace")  # "?" for a letter that a console lacks
     try:
         app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
         sys.stdout.flush()
@@ -224,18 +224,6 @@ def main(arguments: list[str]) -> int:
             raise
         return print_error(error)
     return 0
-
-
-def prepare_streams() -> None:
-    """Give this process something to print to, which `pythonw` and task schedulers do not."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None or stream.closed:
-            stream = Path(os.devnull).open("w")  # noqa: SIM115  (to the end)
-            setattr(sys, name, stream)
-        with suppress(AttributeError):  # a notebook's has no such method
-            # A console that lacks a letter shows "?" instead.
-            stream.reconfigure(errors="replace")
 
 
 def run_command(arguments: list[str]) -> int:
@@ -308,11 +296,14 @@ def check_settings() -> None:
 def start_dashboard() -> "Server":
     """Start this project's server with its pages; raise `UserError` where one already runs."""
     from runtime.server import find, use_server
+    from runtime.server.surroundings import import_prefect
 
     check_settings()
     if running := find():
         raise UserError(f"This project's dashboard already runs: {running.ui_url}")
-    return use_server(dashboard=True)
+    server = use_server(dashboard=True)
+    import_prefect()
+    return server
 
 
 def wait_for_dashboard(server: "Server") -> str:
@@ -324,6 +315,16 @@ def wait_for_dashboard(server: "Server") -> str:
     dashboard = dashboard_of(server)
     print(f"Dashboard: {dashboard}   (Ctrl-C stops it)", flush=True)
     return dashboard
+
+
+def open_browser(url: str) -> None:
+    """Open a page while the flows are served; not in a browser that takes this terminal."""
+    import webbrowser
+
+    with suppress(webbrowser.Error):  # there is none
+        browser = webbrowser.get()
+        if Path(getattr(browser, "name", "")).name not in TEXT_BROWSERS:
+            threading.Thread(target=browser.open, args=(url,), daemon=True).start()
 
 
 def dashboard_of(server: "Server") -> str:

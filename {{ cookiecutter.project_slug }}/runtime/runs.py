@@ -9,9 +9,13 @@ import inspect
 import json
 import platform
 import re
+import signal
+import threading
+import time
+from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 from functools import cache, wraps
 from importlib import metadata
@@ -29,7 +33,6 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Crashed
 
 from runtime import locks, records, settings
-from runtime.cancelling import interrupted_state, was_cancelled, watch
 from runtime.console import main_py_runs_here
 from runtime.history import PROCESSED, read_run, read_runs
 from runtime.retention import remove_old_runs
@@ -40,6 +43,9 @@ R = TypeVar("R")
 
 PACKAGES = ("prefect", "pandas", "pyarrow", "scikit-learn", "skops")
 
+LOOK_EVERY_SECONDS = 5  # whether the run was cancelled
+
+cancelled = threading.Event()  # the run of this process, in the dashboard
 failed_writes: dict[str, Exception] = {}  # by run, why one of its files could not be written
 last_run: str | None = None  # of this process
 # The run that goes on here. In another process, as that of a worker, Prefect is asked.
@@ -63,9 +69,9 @@ def in_run_folder(function: Callable[P, R]) -> Callable[P, R]:
             with _recorded(bound.arguments):
                 return function(*args, **kwargs)
         except (TerminationSignal, CancelledRun):
-            if not was_cancelled.is_set():
+            if not cancelled.is_set():
                 raise
-            state: Any = Cancelled()  # as Prefect's guide to states has it
+            state: Any = Cancelled()  # with which Prefect ends the flow run
             return state
 
     return flow_function
@@ -83,7 +89,8 @@ def _recorded(parameters: dict[str, Any]) -> Iterator[None]:
     # they would stay in memory to the end: 0.7 of 4 GB where the raw data has 15,000,000 rows.
     emit_event("run.began", resource={"prefect.resource.id": f"run.{run}"})
     if is_whole_run and main_py_runs_here():
-        watch(flow_run.id)
+        context = copy_context()  # with what is set for Prefect's client
+        threading.Thread(target=context.run, args=(_watch, flow_run.id), daemon=True).start()
     state = None
     try:
         yield
@@ -95,7 +102,7 @@ def _recorded(parameters: dict[str, Any]) -> Iterator[None]:
         raise
     finally:
         _current.reset(token)  # first: what follows may fail
-        state = state or interrupted_state(flow_run.root_flow_run_id)
+        state = state or _interrupted(flow_run.root_flow_run_id)
         own = {"id": flow_run.id, "state": state, "parameters": parameters}
         facts: dict[str, Any] = {"flows": {flow_run.flow_name: own}}
         if state == "Completed":
@@ -183,7 +190,7 @@ def mark_killed_runs() -> list[str]:
     marked = []
     for run, facts in read_runs().items():
         if facts.get("flow_run_id") in killed and facts.get("state") == "Running":
-            state = interrupted_state(facts["flow_run_id"])  # it may have been cancelled before
+            state = _interrupted(facts["flow_run_id"])  # it may have been cancelled before
             _update(run, {"state": state})
             marked += [run] if state == "Crashed" else []
     for flow_run_id in killed:
@@ -292,6 +299,26 @@ def _mark_in_prefect(flow_run_id: str) -> None:
             if flow_run.state and not flow_run.state.is_final():
                 state: Any = Crashed(message="Its process was killed.")
                 client.set_flow_run_state(flow_run.id, state, force=True)
+
+
+def _interrupted(flow_run_id: str) -> str:
+    """Return how a run ended whose process was interrupted: Prefect knows on whose behalf."""
+    with suppress(Exception), get_client(sync_client=True) as client:  # the server may be gone
+        state = client.read_flow_run(UUID(flow_run_id)).state
+        if state and (state.is_cancelling() or state.is_cancelled()):
+            return "Cancelled"
+    return "Crashed"
+
+
+def _watch(flow_run_id: str) -> None:
+    """Interrupt the main thread when its run is cancelled, as Prefect's runner does for others."""
+    while _interrupted(flow_run_id) != "Cancelled":
+        time.sleep(LOOK_EVERY_SECONDS)
+    cancelled.set()
+    if hasattr(signal, "pthread_kill"):  # it wakes the thread, too, where it sleeps
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:
+        interrupt_main(signal.SIGTERM)
 
 
 def _now() -> str:

@@ -25,12 +25,7 @@ from typing import Any, TextIO
 
 from runtime import settings
 from runtime.errors import CannotWrite, Unavailable
-from runtime.server.surroundings import (
-    avoid_proxies,
-    check_address,
-    check_certificates,
-    import_prefect,
-)
+from runtime.server.surroundings import avoid_proxies, check_address, check_certificates
 
 HOST = "127.0.0.1"
 FIRST_PORT = 4200  # Prefect's own; the next free one is taken where it is in use
@@ -65,13 +60,11 @@ class Server:
 
 def prefect_home() -> Path:
     """Return the folder of Prefect's database: `.prefect` in the project, or PREFECT_HOME."""
-    return settings.expand(
-        os.environ.get("PREFECT_HOME") or str(settings.ROOT / ".prefect")
-    ).resolve()
+    return Path(os.environ.get("PREFECT_HOME") or settings.ROOT / ".prefect").expanduser().resolve()
 
 
 def use_server(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda: None) -> Server:
-    """Return the server for this process, and import Prefect, pointed at it.
+    """Return the server for this process, and point Prefect, once imported, at it.
 
     It is the user's own (PREFECT_API_URL or an active profile), else the one that `ui` or `serve`
     runs for this project, else a new one. Call it before Prefect is imported. A new server takes a
@@ -82,14 +75,12 @@ def use_server(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda
     api_url = _chosen_by_user()
     check_certificates(api_url or "")
     if api_url:
-        import_prefect()
         return Server(api_url)
     server = find() or start(dashboard=dashboard, meanwhile=meanwhile)
     ends_with_this_run = server.process is not None and not dashboard
     os.environ["PREFECT_API_URL"] = server.api_url
     # Links in the log lead to the same pages as the dashboard's address, not to Prefect's older.
     os.environ["PREFECT_UI_URL"] = f"{server.ui_url}/v2"
-    import_prefect()
     return server
 
 
@@ -138,6 +129,10 @@ def start(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda: Non
     """
     command = [sys.executable, "-m", "runtime.server.process"]
     environment = {**os.environ, "PREFECT_HOME": str(prefect_home())}
+    if "?" in environment["PREFECT_HOME"]:  # which would end the address of the database
+        file = os.path.relpath(prefect_home() / "prefect.db", settings.ROOT)
+        name = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+        environment.setdefault(name, f"sqlite+aiosqlite:///{file}")
     environment.pop(settings.CONSOLE_HANDLER, None)  # the server's own log keeps its tracebacks
     with _open_log() as log:
         process = subprocess.Popen(
@@ -257,12 +252,15 @@ def _home_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CannotWrite(f"{prefect_home()} cannot be used: {error.strerror}.") from None
+        file = error.filename or prefect_home()
+        raise CannotWrite(f"{file} cannot be used: {error.strerror}.") from None
 
 
 def _open_log() -> TextIO:
     with _home_errors():
         prefect_home().mkdir(parents=True, exist_ok=True)
+        for file in prefect_home().glob("prefect.db*"):  # root's, after a run with sudo
+            file.open("r+b").close()
         return _log_path().open("w", encoding="utf-8")
 
 

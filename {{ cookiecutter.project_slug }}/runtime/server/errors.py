@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 
 import httpx
+from prefect.exceptions import CancelledRun
 from prefect.settings import PREFECT_API_URL
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -16,6 +17,8 @@ from runtime.server.surroundings import unreachable
 
 def explain(error: Exception) -> UserError | None:
     """Return what an error of Prefect's client says of its server; None for any other error."""
+    if isinstance(error, CancelledRun):
+        return Unavailable("The run was cancelled.")
     address = str(PREFECT_API_URL.value())
     if not _asked(error).startswith(address):
         return None  # a task of a project may ask other servers

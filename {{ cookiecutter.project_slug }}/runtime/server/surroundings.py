@@ -9,17 +9,18 @@ import re
 import socket
 import ssl
 import sys
-from contextlib import redirect_stderr, suppress
-from ipaddress import IPv6Address
+from contextlib import redirect_stderr
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, getproxies_environment, proxy_bypass
+from urllib.request import getproxies, getproxies_environment
 
 from runtime.errors import Unavailable, UserError, printable, without_password
 
 HERE = ("127.0.0.1", "localhost")
 # What httpx can use as a proxy; for SOCKS it needs another package.
 PROXY = re.compile(r"(https?://)?(.*@)?([^:/\s]+|\[[0-9a-f:]+\])(:\d+)?(/.*)?", re.IGNORECASE)
+# And as an entry of NO_PROXY: no range of IPv6 addresses, say.
+EXCEPTION = re.compile(r"[ -9;-Z^-~]+(:\d+)?|[\da-f:]+", re.IGNORECASE)
 CONNECT_TIMEOUT_SECONDS = 10
 
 
@@ -34,15 +35,8 @@ def avoid_proxies() -> None:
             os.environ.pop(f"{name}_proxy", None)
             os.environ.pop(f"{name}_proxy".upper(), None)
     hosts = [host.strip() for host in proxies.get("no", "").split(",")]
-    exceptions = dict.fromkeys([*HERE, *filter(_is_readable, hosts)])
+    exceptions = dict.fromkeys([*HERE, *filter(EXCEPTION.fullmatch, hosts)])
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(exceptions)
-
-
-def _is_readable(host: str) -> bool:
-    """Tell whether httpx can read an entry of NO_PROXY; a range of IPv6 addresses it cannot."""
-    with suppress(ValueError):
-        return bool(IPv6Address(host))
-    return host.isascii() and re.fullmatch(r"[^:\[]+(:\d+)?", host) is not None
 
 
 def check_certificates(url: str) -> None:
@@ -59,15 +53,12 @@ def check_certificates(url: str) -> None:
 
 
 def check_address(api_url: str) -> None:
-    """Raise `Unavailable` where nothing listens at an address, which Prefect's client asks longer.
-
-    What is behind a proxy is left to that client.
-    """
+    """Raise `Unavailable` where nothing listens at an address; Prefect's client asks on."""
     try:
         address = urlsplit(api_url)
-        host, port = str(address.hostname), address.port or {"https": 443}.get(address.scheme, 80)
-        if not {address.scheme, "all"} & set(getproxies()) or proxy_bypass(host):
-            socket.create_connection((host, port), CONNECT_TIMEOUT_SECONDS).close()
+        port = address.port or (443 if address.scheme == "https" else 80)
+        if getproxies().keys() <= {"no"}:  # else that client may ask a proxy for it
+            socket.create_connection((str(address.hostname), port), CONNECT_TIMEOUT_SECONDS).close()
     except (OSError, ValueError):
         raise unreachable(api_url) from None
 
@@ -75,15 +66,13 @@ def check_address(api_url: str) -> None:
 def unreachable(api_url: str) -> Unavailable:
     """Return what is to be said of a Prefect server that does not answer."""
     url = without_password(api_url)
-    if not re.search(r"^https?://.*/api\b", api_url):
-        return Unavailable(
-            f"{url} is not the address of a Prefect API, such as http://host:4200/api: correct "
-            "PREFECT_API_URL, which must end in /api."
-        )
+    if not re.search(r"^https?://.*/api\b", url):
+        advice = "is no address of a Prefect API: write it as http://host:4200/api, with /api"
+        return Unavailable(f"{url} {advice}.")
     return Unavailable(
-        f"{url} cannot be reached: see whether a Prefect server runs there, check the "
-        "network and the proxy, or use the project's own server (unset PREFECT_API_URL, or "
-        "`prefect cloud logout`)."
+        f"{url} cannot be reached: see whether a Prefect server runs there, check the network and "
+        "the proxy, or use the project's own server (unset PREFECT_API_URL, or `prefect cloud "
+        "logout`)."
     )
 
 
