@@ -29,11 +29,11 @@ from flows.data_science import data_science
 from flows.main_flow import main_flow
 from prefect import flow, task
 from prefect.client.orchestration import get_client
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import Pause, TerminationSignal
 from prefect.results import ResultStore
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelled, Cancelling
+from prefect.states import Cancelled, Cancelling, Suspended
 from runtime import UserError, history, in_run_folder, locks, models, runs
 from runtime.deployments import read_schedule
 from runtime.discovery import FlowSource
@@ -219,6 +219,22 @@ def test_a_served_run_that_is_cancelled_says_so(project: Path) -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     assert ends(project)[0] == ["Cancelled", "Cancelled", "Cancelled"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_that_is_suspended_has_not_crashed(project: Path) -> None:
+    @flow
+    @in_run_folder
+    def waits_for_a_person() -> None:
+        suspended: Any = Suspended()
+        with get_client(sync_client=True) as client:
+            flow_run_id = UUID(prefect.runtime.flow_run.id)
+            client.set_flow_run_state(flow_run_id, suspended, force=True)
+        raise Pause(state=suspended)
+
+    with pytest.raises(Pause):
+        waits_for_a_person()
+    assert ends(project) == (["Paused", "Paused"], "Suspended")
 
 
 def test_a_run_that_was_cancelled_and_killed_is_not_marked_as_crashed(

@@ -307,6 +307,8 @@ def _interrupted(flow_run_id: str) -> str:
         state = client.read_flow_run(UUID(flow_run_id)).state
         if state and (state.is_cancelling() or state.is_cancelled()):
             return "Cancelled"
+        if state and state.is_paused():
+            return "Paused"
     return "Crashed"
 
 

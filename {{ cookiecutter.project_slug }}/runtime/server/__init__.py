@@ -79,6 +79,8 @@ def use_server(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda
     server = find() or start(dashboard=dashboard, meanwhile=meanwhile)
     ends_with_this_run = server.process is not None and not dashboard
     os.environ["PREFECT_API_URL"] = server.api_url
+    if key := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):  # it asks for this one
+        os.environ["PREFECT_API_AUTH_STRING"] = key
     # Links in the log lead to the same pages as the dashboard's address, not to Prefect's older.
     os.environ["PREFECT_UI_URL"] = f"{server.ui_url}/v2"
     return server
