@@ -413,7 +413,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_damaged_database_is_named_and_not_touched(
-    how: str, home: Path, project: Path, command: Command
+    how: str, home: Path, project: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = home / "prefect.db"
     damage(database, how)
@@ -426,6 +426,7 @@ def test_a_damaged_database_is_named_and_not_touched(
     assert re.fullmatch(sentence + r"and the files of your runs do not need it\.\n", answer.err)
     assert (database.is_dir() or database.read_bytes()) == before
     database.rename(home / "damaged.db")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)  # of the server that did not start
     answer = command("run", "data-engineer")
     assert answer.exit_code == 0, answer.err
 

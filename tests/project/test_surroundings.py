@@ -1,5 +1,6 @@
 """What is set on a machine and is no business of a run: it runs, or says in a sentence why not."""
 
+import errno
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import urllib.request
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -190,12 +192,18 @@ def test_a_system_that_knows_no_home_is_as_good(
 def test_a_database_that_is_not_ours_to_write_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database = tmp_path / "prefect.db"
-    database.mkdir()  # root may write any file, but not this one
+    def refuse(path: Path, mode: str = "r", **options: Any) -> Any:  # as root may write any file
+        if path == database and mode == "r+b":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return path_open(path, mode, **options)
+
+    database, path_open = tmp_path / "prefect.db", Path.open
+    database.touch()
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(CannotWrite) as caught:
         server.start()
-    assert str(caught.value).startswith(f"{database} cannot be used: ")
+    assert str(caught.value) == f"{database} cannot be used: {os.strerror(errno.EACCES)}."
 
 
 def test_doctor_notes_a_folder_that_is_synced(

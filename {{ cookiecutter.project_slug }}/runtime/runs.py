@@ -11,7 +11,6 @@ import platform
 import re
 import signal
 import threading
-import time
 from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -314,9 +313,9 @@ def _interrupted(flow_run_id: str) -> str:
 
 def _watch(flow_run_id: str) -> None:
     """Interrupt the main thread when its run is cancelled, as Prefect's runner does for others."""
-    while _interrupted(flow_run_id) != "Cancelled":
-        time.sleep(LOOK_EVERY_SECONDS)
-    cancelled.set()
+    while not cancelled.wait(LOOK_EVERY_SECONDS):
+        if _interrupted(flow_run_id) == "Cancelled":
+            cancelled.set()
     if hasattr(signal, "pthread_kill"):  # it wakes the thread, too, where it sleeps
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     else:

@@ -261,8 +261,9 @@ def _home_errors() -> Iterator[None]:
 def _open_log() -> TextIO:
     with _home_errors():
         prefect_home().mkdir(parents=True, exist_ok=True)
-        for file in prefect_home().glob("prefect.db*"):  # root's, after a run with sudo
-            file.open("r+b").close()
+        database = prefect_home() / "prefect.db"
+        if database.is_file():
+            database.open("r+b").close()  # it is root's, after a run with sudo
         return _log_path().open("w", encoding="utf-8")
 
 
