@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 if sys.version_info < (3, 11):  # noqa: UP036 - the project may be started with an older one
@@ -9,6 +10,15 @@ if sys.version_info < (3, 11):  # noqa: UP036 - the project may be started with 
         f"Error: the project needs Python 3.11 or newer, and {sys.executable} is older.\n"
         "Use `uv run main.py`, which finds or loads one; or make `.venv` with a newer one."
     )
+
+ROOT = Path(__file__).resolve().parent
+if sys.flags.safe_path:  # PYTHONSAFEPATH, with which Python does not look into this folder
+    os.environ.pop("PYTHONSAFEPATH", None)
+    sys.path.insert(0, str(ROOT))
+for file in ROOT.glob("*.py"):
+    if file.stem != "test" and PathFinder.find_spec(file.stem, sys.path[1:]):
+        sys.exit(f"Error: {file} takes the place of Python's own or a package's: rename it.")
+
 try:
     from runtime.cli import run_command
 except ModuleNotFoundError as error:

@@ -6,8 +6,10 @@ import os
 import pickle
 import re
 import shutil
+import signal
 import sqlite3
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -15,19 +17,26 @@ from itertools import pairwise
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import httpx
+import prefect.runtime
 import pytest
 from conftest import Answer, facts
 from flows.data_engineer import INTERIM, PROCESSED
 from flows.data_science import data_science
 from flows.main_flow import main_flow
+from prefect import flow, task
+from prefect.client.orchestration import get_client
+from prefect.exceptions import Pause, TerminationSignal
 from prefect.results import ResultStore
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from runtime import UserError, history, locks, models, runs
+from prefect.states import Cancelled, Cancelling, Suspended
+from runtime import UserError, history, in_run_folder, locks, models, runs
 from runtime.deployments import read_schedule
+from runtime.discovery import FlowSource
 from runtime.errors import CannotWrite
 from runtime.server.database import prepare_database
 from runtime.server.errors import explain
@@ -143,6 +152,104 @@ def test_a_run_that_goes_on_is_left_alone(project: Path) -> None:
     assert locks.lock_killed() == []  # this process has locked it
     locks.unlock("one")
     assert list((project / ".prefect" / "running").iterdir()) == []
+
+
+# ---- cancelled, in the dashboard say
+
+
+@task
+def cancel_and_go_on(seconds: float) -> None:
+    """Do as somebody at the dashboard does, while the run goes on."""
+    flow_run_id = UUID(prefect.runtime.flow_run.root_flow_run_id)
+    with get_client(sync_client=True) as client:
+        state: Any = Cancelling()
+        client.set_flow_run_state(flow_run_id, state)
+    time.sleep(seconds)
+
+
+@flow
+@in_run_folder
+def long_part(stopped_by: BaseException | None) -> None:
+    """End as Prefect's runner ends a run, or not before the test is given up."""
+    cancel_and_go_on(0 if stopped_by else 600)
+    if stopped_by:
+        raise stopped_by
+
+
+@flow
+@in_run_folder
+def long_run(stopped_by: BaseException | None = None) -> None:
+    """A flow in a flow, as main-flow is."""
+    long_part(stopped_by)
+
+
+def ends(project: Path) -> tuple[list[str], str]:
+    """Return how run.json says that the run and its flows ended, and how Prefect does."""
+    [run] = [path.name for path in (project / "data" / "processed").iterdir()]
+    known = facts(project, run)
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(known["flow_run_id"])).state
+    assert state
+    return [known["state"], *(each["state"] for each in known["flows"].values())], str(state.name)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_of_main_py_that_is_cancelled_ends(
+    project: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "main_py_runs_here", lambda: True)
+    monkeypatch.setattr(runs, "LOOK_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(FlowSource, "load", lambda _: long_run)
+    try:
+        answer = command("run", "main-flow")
+    finally:
+        runs.cancelled.clear()
+    assert (answer.exit_code, answer.out) == (1, "")
+    assert answer.err.endswith("Error: The run was cancelled.\n")
+    assert ends(project) == (["Cancelled", "Cancelled", "Cancelled"], "Cancelled")
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_served_run_that_is_cancelled_says_so(project: Path) -> None:
+    """Prefect's runner sends the signal, and marks the run itself."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Prefect sends it once more
+    try:
+        with pytest.raises(TerminationSignal):
+            long_run(TerminationSignal(signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ends(project)[0] == ["Cancelled", "Cancelled", "Cancelled"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_that_is_suspended_has_not_crashed(project: Path) -> None:
+    @flow
+    @in_run_folder
+    def waits_for_a_person() -> None:
+        suspended: Any = Suspended()
+        with get_client(sync_client=True) as client:
+            flow_run_id = UUID(prefect.runtime.flow_run.id)
+            client.set_flow_run_state(flow_run_id, suspended, force=True)
+        raise Pause(state=suspended)
+
+    with pytest.raises(Pause):
+        waits_for_a_person()
+    assert ends(project) == (["Paused", "Paused"], "Suspended")
+
+
+def test_a_run_that_was_cancelled_and_killed_is_not_marked_as_crashed(
+    project: Path, run: str, prefect_server: Any
+) -> None:
+    as_if_killed(project, run)
+    flow_run_id = facts(project, run)["flow_run_id"]
+    with get_client(sync_client=True) as client:
+        state: Any = Cancelled()
+        client.set_flow_run_state(UUID(flow_run_id), state, force=True)
+    lock = project / ".prefect" / "running" / flow_run_id
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    assert runs.mark_killed_runs() == []
+    assert facts(project, run)["state"] == "Cancelled"
 
 
 # ---- damaged
@@ -309,7 +416,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_damaged_database_is_named_and_not_touched(
-    how: str, home: Path, project: Path, command: Command
+    how: str, home: Path, project: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = home / "prefect.db"
     damage(database, how)
@@ -322,6 +429,7 @@ def test_a_damaged_database_is_named_and_not_touched(
     assert re.fullmatch(sentence + r"and the files of your runs do not need it\.\n", answer.err)
     assert (database.is_dir() or database.read_bytes()) == before
     database.rename(home / "damaged.db")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)  # of the server that did not start
     answer = command("run", "data-engineer")
     assert answer.exit_code == 0, answer.err
 

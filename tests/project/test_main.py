@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -13,9 +14,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import typing
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
@@ -35,7 +37,7 @@ from ml.model import new_model, train
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
-from runtime import console, deployments, models, server
+from runtime import console, deployments, doctor, models, server
 from runtime.discovery import find_flows
 from runtime.errors import UserError
 from runtime.parameters import read_parameters
@@ -280,6 +282,25 @@ def test_row_03_graphviz_draws_svg_and_png(command: Command, project: Path) -> N
     assert (folder / "data-engineer.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_row_03_a_graphviz_that_cannot_draw_leaves_the_text(
+    command: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.name == "nt":
+        pytest.skip("a program is a script here")
+    dot = project / "bin" / "dot"
+    dot.parent.mkdir()
+    dot.write_text("#!/bin/sh\nexit 1\n", "utf-8")
+    dot.chmod(0o755)
+    monkeypatch.setenv("PATH", str(dot.parent))
+    answer = command("visualize")
+    assert answer.exit_code == 0
+    assert read_mermaid(answer.out) == EDGES["main-flow"]
+    assert "Graphviz is installed but cannot draw: try `dot -c`" in answer.out
+    assert [path.suffix for path in (project / "reports" / "graphs").iterdir()] == [".mmd"]
+    with pytest.raises(doctor.Note, match="cannot draw: try `dot -c`"):
+        doctor.graphviz()
+
+
 # ---- predictions
 
 
@@ -503,6 +524,7 @@ BAD_SCHEDULES = {
     "--every 0": "--every 0 is not allowed",
     "--every 60 --cron @daily": "Give --every or --cron, not both",
     "--cron nonsense": "--cron 'nonsense'",
+    "--cron '0 0 31 2 *'": "--cron '0 0 31 2 *' never comes",
     "--cron @daily --timezone Nowhere/Else": "--timezone 'Nowhere/Else'",
 }
 
@@ -512,18 +534,36 @@ def test_row_13_a_bad_schedule_is_exit_code_2(
     options: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runtime.cli.start_dashboard", lambda: SERVER)
-    answer = command("serve", *options.split())
+    answer = command("serve", *shlex.split(options))
     assert (answer.exit_code, answer.out) == (2, "")
     assert BAD_SCHEDULES[options] in answer.err
 
 
+@pytest.fixture
+def in_recife(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock is three hours behind UTC."""
+    if os.name == "nt":
+        pytest.skip("Windows has no TZ")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "BRT3")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_recife")
 def test_row_13_a_cron_schedule_is_in_the_time_of_this_machine(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(deployments, "get_localzone_name", lambda: "America/Recife")
     schedule = deployments.read_schedule(every=None, cron="0 6 * * *", timezone=None)
     assert schedule is not None
     assert schedule.timezone == "America/Recife"
+    assert "Schedule: 0 6 * * * in America/Recife, next " in capsys.readouterr().out
+    # With TZ=BRT3, which is no name, tzlocal finds that of another setting.
+    monkeypatch.setattr(deployments, "get_localzone_name", lambda: "Etc/UTC")
+    with pytest.raises(UserError, match="time zone is not known: give --timezone"):
+        deployments.read_schedule(every=None, cron="0 6 * * *", timezone=None)
 
 
 # ---- doctor
@@ -1075,7 +1115,7 @@ def test_each_fault_of_the_data_is_named_once_at_the_end(project: Path, program:
 def test_only_the_state_of_the_task_says_all_where_main_py_does_not(
     quote: str, at_the_end: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console, "main_py_says_errors", lambda: at_the_end)
+    monkeypatch.setattr(console, "main_py_runs_here", lambda: at_the_end)
     output = io.StringIO()
     handler = console.PlainConsoleHandler(stream=output)
     state = rf"Finished in state Failed({quote}in C:\\new cannot be used:\n  - a\n  - b{quote})"

@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 import threading
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 else:
     FlowName = Literal[tuple(FLOWS)]
 
-STARTED_IN = Path.cwd()
 MOST_SENTENCES = 20  # about texts that training never saw
+TEXT_BROWSERS = ("www-browser", "links", "elinks", "lynx", "w3m")  # as webbrowser looks for them
+try:
+    STARTED_IN = Path.cwd()
+except FileNotFoundError:
+    STARTED_IN = Path("a folder that was deleted")
 
 app = App(
     name="main.py",
@@ -124,9 +129,7 @@ def ui(*, browser: bool = True) -> None:
 
     dashboard = wait_for_dashboard(server)
     if browser:
-        import webbrowser
-
-        webbrowser.open(dashboard)
+        open_browser(dashboard)
     serve_flows(schedule=None)
 
 
@@ -217,9 +220,13 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not debug:
         os.environ[settings.CONSOLE_HANDLER] = "runtime.console.PlainConsoleHandler"
-    for stream in (sys.stdout, sys.stderr):
-        # A console that lacks a letter shows "?" instead.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:  # as with `pythonw` and task schedulers
+            stream = Path(os.devnull).open("w")  # noqa: SIM115  (to the end)
+            setattr(sys, name, stream)
+        with suppress(AttributeError):  # a notebook's has no such method
+            stream.reconfigure(errors="replace")  # "?" for a letter that a console lacks
     try:
         app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
         sys.stdout.flush()
@@ -307,11 +314,14 @@ def check_settings() -> None:
 def start_dashboard() -> "Server":
     """Start this project's server with its pages; raise `UserError` where one already runs."""
     from runtime.server import find, use_server
+    from runtime.server.surroundings import import_prefect
 
     check_settings()
     if running := find():
         raise UserError(f"This project's dashboard already runs: {running.ui_url}")
-    return use_server(dashboard=True)
+    server = use_server(dashboard=True)
+    import_prefect()
+    return server
 
 
 def wait_for_dashboard(server: "Server") -> str:
@@ -323,6 +333,16 @@ def wait_for_dashboard(server: "Server") -> str:
     dashboard = dashboard_of(server)
     print(f"Dashboard: {dashboard}   (Ctrl-C stops it)", flush=True)
     return dashboard
+
+
+def open_browser(url: str) -> None:
+    """Open a page while the flows are served; not in a browser that takes this terminal."""
+    import webbrowser
+
+    with suppress(webbrowser.Error):  # there is none
+        browser = webbrowser.get()
+        if Path(getattr(browser, "name", "")).name not in TEXT_BROWSERS:
+            threading.Thread(target=browser.open, args=(url,), daemon=True).start()
 
 
 def dashboard_of(server: "Server") -> str:

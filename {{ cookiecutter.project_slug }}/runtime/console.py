@@ -39,7 +39,7 @@ class PlainConsoleHandler(PrefectConsoleHandler):
         if error and str(error) not in message:
             message = f"{message}: {error}"
         # The states of the flows repeat that of the task, which is logged as an error.
-        if record.levelno < logging.ERROR or main_py_says_errors():
+        if record.levelno < logging.ERROR or main_py_runs_here():
             message = LONG_STATE.sub(r"\1 …\2)", message)
         record.msg, record.args = without_password(message), ()
         record.exc_info = record.exc_text = None
@@ -49,7 +49,7 @@ class PlainConsoleHandler(PrefectConsoleHandler):
             logging.StreamHandler.emit(self, record)
 
 
-def main_py_says_errors() -> bool:
+def main_py_runs_here() -> bool:
     """Tell whether main.py runs here, which prints an error when the run is over."""
     program = getattr(sys.modules["__main__"], "__file__", None)
     return program is not None and Path(program).resolve() == settings.ROOT / "main.py"

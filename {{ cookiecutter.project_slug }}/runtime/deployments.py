@@ -1,8 +1,10 @@
 """Serves the flows as the deployments that prefect.yaml describes, from this one terminal."""
 
+import asyncio
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import prefect
 import yaml
@@ -13,6 +15,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import load_flow_from_entrypoint
 from prefect.schedules import Cron, Interval, Schedule
+from prefect.server.schemas import schedules
 from pydantic import ValidationError
 from tzlocal import get_localzone_name
 
@@ -42,13 +45,31 @@ def read_schedule(every: int | None, cron: str | None, timezone: str | None) -> 
         return Interval(timedelta(seconds=every))
     if cron is None:
         return None
-    timezone = timezone or get_localzone_name()
+    timezone = timezone or _timezone_of_machine()
     try:
         CronSchedule(cron=cron, timezone=timezone)
+        [first] = asyncio.run(schedules.CronSchedule(cron=cron, timezone=timezone).get_dates(1))
     except ValidationError as error:
         problem = error.errors()[0]
         raise UserError(f"--{problem['loc'][0]} {problem['input']!r}: {problem['msg']}.") from None
+    except ValueError:  # croniter's, which Prefect uses
+        raise UserError(f"--cron {cron!r} never comes: there is no such day.") from None
+    print(f"Schedule: {cron} in {timezone}, next {first:%Y-%m-%d %H:%M}", flush=True)
     return Cron(cron, timezone=timezone)
+
+
+def _timezone_of_machine() -> str:
+    """Return the name of this machine's time zone; raise `UserError` where it has none.
+
+    TZ=BRT3, for instance, says what the clock shows, and is no name; tzlocal then takes another.
+    """
+    name, now = get_localzone_name(), datetime.now(UTC)
+    if name and now.astimezone(ZoneInfo(name)).utcoffset() == now.astimezone().utcoffset():
+        return name
+    raise UserError(
+        "The name of this machine's time zone is not known: give --timezone, such as "
+        "America/Sao_Paulo."
+    )
 
 
 def serve_flows(schedule: Schedule | None) -> None:

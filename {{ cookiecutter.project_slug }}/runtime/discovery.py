@@ -32,7 +32,10 @@ class FlowSource:
         return f"flows/{self.file.name}:{self.definition.name}"
 
     def load(self) -> "Flow[..., Any]":
-        """Import the flow."""
+        """Import the flow; raise `UserError` where Prefect's settings cannot be read."""
+        from runtime.server.surroundings import import_prefect
+
+        import_prefect()
         flow: Flow[..., Any] = getattr(
             import_module(f"flows.{self.file.stem}"), self.definition.name
         )

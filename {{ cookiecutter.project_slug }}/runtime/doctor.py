@@ -1,7 +1,9 @@
 """Looks for what keeps a run from working on this machine, and says what to do about it."""
 
+import re
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 from importlib import metadata
@@ -10,8 +12,11 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from runtime import server, settings
-from runtime.errors import UserError
+from runtime.errors import Unavailable, UserError
+from runtime.server.surroundings import import_prefect
 from runtime.storage import Storage
+
+SYNCED = re.compile(r"OneDrive|Dropbox|Google ?Drive|iCloud|Mobile Documents|Nextcloud|^\\\\")
 
 
 class Note(Exception):
@@ -73,6 +78,8 @@ def folders() -> str:
     free = shutil.disk_usage(settings.ROOT).free / 2**30
     if free < 1:
         raise UserError(f"only {free:.1f} GiB are free: make room")
+    if SYNCED.search(str(settings.ROOT)):
+        raise Note("are synced, where Prefect's database may be locked or damaged: keep them local")
     return f"can be written to, {free:.0f} GiB free"
 
 
@@ -89,6 +96,8 @@ def port() -> str:
 def graphviz() -> str:
     """Check that graphs can be drawn as pictures."""
     if path := shutil.which("dot"):
+        if subprocess.run([path, "-Tsvg"], input=b"graph {}", capture_output=True).returncode:
+            raise Note(f"{path} cannot draw: try `dot -c`, or install Graphviz again")
         return path
     raise Note("not found: `visualize` draws Mermaid only; see https://graphviz.org/download")
 
@@ -96,8 +105,15 @@ def graphviz() -> str:
 def prefect_server() -> str:
     """Start the server that a run would use, and ask it."""
     used = server.use_server()
-    server.wait_until_ready(used)
-    from prefect.client.orchestration import get_client  # now it knows which server is meant
+    try:
+        server.wait_until_ready(used)
+    except Unavailable:
+        import_prefect()  # its settings may be why
+        raise
+    if used.is_own:  # and has answered: importing Prefect's client would take as long again
+        return "starts and answers" if used.process else f"answers at {used.api_url}"
+    import_prefect()  # now it knows which server is meant
+    from prefect.client.orchestration import get_client
 
     from runtime.server.errors import explain
 
@@ -105,7 +121,7 @@ def prefect_server() -> str:
         if problem := client.api_healthcheck():
             known = explain(problem)
             raise known or UserError(f"{used.api_url} does not answer: {problem}")
-    return "starts and answers" if used.process else f"answers at {used.api_url}"
+    return f"answers at {used.api_url}"
 
 
 def outputs() -> str:

@@ -1,5 +1,7 @@
 """Draws the graph of a flow from the flow itself, without running any task."""
 
+from subprocess import CalledProcessError
+
 import graphviz
 from prefect import Flow
 from prefect.utilities.visualization import (
@@ -35,15 +37,17 @@ def draw(flow: Flow[..., str]) -> str:
     path = settings.ROOT / "reports" / "graphs" / f"{flow.name}.mmd"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{mermaid}\n", encoding="utf-8")
-    paths = [path]
+    paths, hint = [path], []
     try:
         graph = build_task_dependencies(tracker)
         for kind in ("svg", "png"):
+            picture = graph.pipe(format=kind)
             paths.append(path.with_suffix(f".{kind}"))
-            paths[-1].write_bytes(graph.pipe(format=kind))
+            paths[-1].write_bytes(picture)
     except graphviz.ExecutableNotFound:
-        paths = [path]
-    lines = [mermaid, "", *(str(path.relative_to(settings.ROOT)) for path in paths)]
-    if len(paths) == 1:
-        lines.append("For SVG and PNG too, install Graphviz: https://graphviz.org/download")
-    return "\n".join(lines)
+        hint = ["For SVG and PNG too, install Graphviz: https://graphviz.org/download"]
+    except (OSError, CalledProcessError):
+        hint = ["Graphviz is installed but cannot draw: try `dot -c`, or install it again."]
+    return "\n".join(
+        [mermaid, "", *(str(path.relative_to(settings.ROOT)) for path in paths), *hint]
+    )

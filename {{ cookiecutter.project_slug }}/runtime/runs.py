@@ -9,9 +9,12 @@ import inspect
 import json
 import platform
 import re
+import signal
+import threading
+from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 from functools import cache, wraps
 from importlib import metadata
@@ -24,11 +27,12 @@ import prefect.runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import filters
 from prefect.events import emit_event
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import CancelledRun, ObjectNotFound, TerminationSignal
 from prefect.logging import get_run_logger
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from runtime import locks, records, settings
+from runtime.console import main_py_runs_here
 from runtime.history import PROCESSED, read_run, read_runs
 from runtime.retention import remove_old_runs
 from runtime.storage import storage
@@ -38,6 +42,9 @@ R = TypeVar("R")
 
 PACKAGES = ("prefect", "pandas", "pyarrow", "scikit-learn", "skops")
 
+LOOK_EVERY_SECONDS = 5  # whether the run was cancelled
+
+cancelled = threading.Event()  # the run of this process, in the dashboard
 failed_writes: dict[str, Exception] = {}  # by run, why one of its files could not be written
 last_run: str | None = None  # of this process
 # The run that goes on here. In another process, as that of a worker, Prefect is asked.
@@ -57,8 +64,14 @@ def in_run_folder(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         bound = inspect.signature(function).bind(*args, **kwargs)
         bound.apply_defaults()
-        with _recorded(bound.arguments):
-            return function(*args, **kwargs)
+        try:
+            with _recorded(bound.arguments):
+                return function(*args, **kwargs)
+        except (TerminationSignal, CancelledRun):
+            if not cancelled.is_set():
+                raise
+            state: Any = Cancelled()  # with which Prefect ends the flow run
+            return state
 
     return flow_function
 
@@ -74,17 +87,21 @@ def _recorded(parameters: dict[str, Any]) -> Iterator[None]:
     # Prefect's client keeps what its first event was sent with. Were that a task with all the rows,
     # they would stay in memory to the end: 0.7 of 4 GB where the raw data has 15,000,000 rows.
     emit_event("run.began", resource={"prefect.resource.id": f"run.{run}"})
-    state = "Crashed"
+    if is_whole_run and main_py_runs_here():
+        context = copy_context()  # with what is set for Prefect's client
+        threading.Thread(target=context.run, args=(_watch, flow_run.id), daemon=True).start()
+    state = None
     try:
         yield
         if run in failed_writes:
             raise failed_writes.pop(run)
         state = "Completed"
-    except Exception:
-        state = "Failed"
+    except Exception as error:
+        state = "Cancelled" if isinstance(error, CancelledRun) else "Failed"
         raise
     finally:
         _current.reset(token)  # first: what follows may fail
+        state = state or _interrupted(flow_run.root_flow_run_id)
         own = {"id": flow_run.id, "state": state, "parameters": parameters}
         facts: dict[str, Any] = {"flows": {flow_run.flow_name: own}}
         if state == "Completed":
@@ -172,8 +189,9 @@ def mark_killed_runs() -> list[str]:
     marked = []
     for run, facts in read_runs().items():
         if facts.get("flow_run_id") in killed and facts.get("state") == "Running":
-            _update(run, {"state": "Crashed"})
-            marked.append(run)
+            state = _interrupted(facts["flow_run_id"])  # it may have been cancelled before
+            _update(run, {"state": state})
+            marked += [run] if state == "Crashed" else []
     for flow_run_id in killed:
         _mark_in_prefect(flow_run_id)
         locks.unlock(flow_run_id)
@@ -284,6 +302,28 @@ def _mark_in_prefect(flow_run_id: str) -> None:
             if flow_run.state and not flow_run.state.is_final():
                 state: Any = Crashed(message="Its process was killed.")
                 client.set_flow_run_state(flow_run.id, state, force=True)
+
+
+def _interrupted(flow_run_id: str) -> str:
+    """Return how a run ended whose process was interrupted: Prefect knows on whose behalf."""
+    with suppress(Exception), get_client(sync_client=True) as client:  # the server may be gone
+        state = client.read_flow_run(UUID(flow_run_id)).state
+        if state and (state.is_cancelling() or state.is_cancelled()):
+            return "Cancelled"
+        if state and state.is_paused():
+            return "Paused"
+    return "Crashed"
+
+
+def _watch(flow_run_id: str) -> None:
+    """Interrupt the main thread when its run is cancelled, as Prefect's runner does for others."""
+    while not cancelled.wait(LOOK_EVERY_SECONDS):
+        if _interrupted(flow_run_id) == "Cancelled":
+            cancelled.set()
+    if hasattr(signal, "pthread_kill"):  # it wakes the thread, too, where it sleeps
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:
+        interrupt_main(signal.SIGTERM)
 
 
 def _now() -> str:

@@ -22,6 +22,11 @@ def read(name: str) -> str:
     return os.environ.get(name) or str(_in_file().get(name.lower(), ""))
 
 
+def expand(path: str) -> Path:
+    """Return a path in which `~` is the user's home, where the system knows one."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  (Path's own raises where there is none)
+
+
 def pyproject() -> dict[str, Any]:
     """Return what stands in pyproject.toml."""
     return _parsed(ROOT / "pyproject.toml")

@@ -181,7 +181,7 @@ def _aws_profile() -> dict[str, str]:
     credentials = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
     config = os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")
     files = configparser.RawConfigParser()
-    files.read([Path(path).expanduser() for path in (credentials, config)], encoding="utf-8")
+    files.read([settings.expand(path) for path in (credentials, config)], encoding="utf-8")
     names = []
     if not os.environ.get("AWS_ACCESS_KEY_ID"):
         names += ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"]

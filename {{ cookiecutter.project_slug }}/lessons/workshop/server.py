@@ -7,6 +7,7 @@ or settings of theirs.
 import os
 
 from runtime.server import Server, start
+from runtime.server.surroundings import avoid_proxies, check_certificates
 from runtime.settings import ROOT
 
 HOME = ROOT / ".prefect" / "lessons"
@@ -26,7 +27,8 @@ def start_server() -> Server:
     os.environ["PREFECT_PROFILES_PATH"] = str(HOME / "profiles.toml")  # not the student's own
     os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".prefect" / "matplotlib"))
     os.chdir(ROOT)  # Prefect reads prefect.toml from the current folder
+    avoid_proxies()
+    check_certificates("")
     server = start()
     os.environ["PREFECT_API_URL"] = server.api_url
-    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
     return server

@@ -25,6 +25,7 @@ from typing import Any, TextIO
 
 from runtime import settings
 from runtime.errors import CannotWrite, Unavailable
+from runtime.server.surroundings import avoid_proxies, check_address, check_certificates
 
 HOST = "127.0.0.1"
 FIRST_PORT = 4200  # Prefect's own; the next free one is taken where it is in use
@@ -70,15 +71,18 @@ def use_server(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda
     tenth of a second to know its address: `meanwhile` is called in that time.
     """
     global ends_with_this_run
-    if api_url := _chosen_by_user():
+    avoid_proxies()
+    api_url = _chosen_by_user()
+    check_certificates(api_url or "")
+    if api_url:
         return Server(api_url)
     server = find() or start(dashboard=dashboard, meanwhile=meanwhile)
     ends_with_this_run = server.process is not None and not dashboard
     os.environ["PREFECT_API_URL"] = server.api_url
+    if key := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):  # it asks for this one
+        os.environ["PREFECT_API_AUTH_STRING"] = key
     # Links in the log lead to the same pages as the dashboard's address, not to Prefect's older.
     os.environ["PREFECT_UI_URL"] = f"{server.ui_url}/v2"
-    # A proxy, as many universities have one, cannot reach a server on this machine.
-    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST]))
     return server
 
 
@@ -88,7 +92,7 @@ def _chosen_by_user() -> str | None:
         return api_url
     own_settings = tomllib.loads((settings.ROOT / "prefect.toml").read_text(encoding="utf-8"))
     # A login in this folder comes first; one in the user's home counts where this folder has none.
-    for profiles in (prefect_home(), Path("~/.prefect").expanduser()):
+    for profiles in (prefect_home(), settings.expand("~/.prefect")):
         if (profiles / "profiles.toml").exists():
             os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles / "profiles.toml"))
     has_profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", "")).is_file()
@@ -127,6 +131,10 @@ def start(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda: Non
     """
     command = [sys.executable, "-m", "runtime.server.process"]
     environment = {**os.environ, "PREFECT_HOME": str(prefect_home())}
+    if "?" in environment["PREFECT_HOME"]:  # which would end the address of the database
+        file = os.path.relpath(prefect_home() / "prefect.db", settings.ROOT)
+        name = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+        environment.setdefault(name, f"sqlite+aiosqlite:///{file}")
     environment.pop(settings.CONSOLE_HANDLER, None)  # the server's own log keeps its tracebacks
     with _open_log() as log:
         process = subprocess.Popen(
@@ -155,10 +163,11 @@ def start(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda: Non
 def wait_until_ready(server: Server) -> None:
     """Return when a server answers that this process started; at once for any other.
 
-    Raises `Unavailable` where it ends or takes too long. A server of the user's is left to
-    Prefect's client, which knows keys and proxies.
+    Raises `Unavailable` where it ends or takes too long, or where nothing listens at the address of
+    the user's. All else of that is left to Prefect's client, which knows keys and proxies.
     """
     if server.process is None:
+        check_address(server.api_url)
         return
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while server.process.poll() is None and time.monotonic() < deadline:
@@ -245,12 +254,16 @@ def _home_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CannotWrite(f"{prefect_home()} cannot be used: {error.strerror}.") from None
+        file = error.filename or prefect_home()
+        raise CannotWrite(f"{file} cannot be used: {error.strerror}.") from None
 
 
 def _open_log() -> TextIO:
     with _home_errors():
         prefect_home().mkdir(parents=True, exist_ok=True)
+        database = prefect_home() / "prefect.db"
+        if database.is_file():
+            database.open("r+b").close()  # it is root's, after a run with sudo
         return _log_path().open("w", encoding="utf-8")
 
 

@@ -6,15 +6,19 @@ import sqlite3
 from contextlib import closing
 
 import httpx
+from prefect.exceptions import CancelledRun
 from prefect.settings import PREFECT_API_URL
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from runtime.errors import Unavailable, UserError, without_password
+from runtime.server.surroundings import unreachable
 
 
 def explain(error: Exception) -> UserError | None:
     """Return what an error of Prefect's client says of its server; None for any other error."""
+    if isinstance(error, CancelledRun):
+        return Unavailable("The run was cancelled.")
     address = str(PREFECT_API_URL.value())
     if not _asked(error).startswith(address):
         return None  # a task of a project may ask other servers
@@ -40,11 +44,7 @@ def explain(error: Exception) -> UserError | None:
         )
     # Prefect's own words for an attempt to connect that failed, whatever was answered.
     if isinstance(error, httpx.TransportError) or text.startswith("Failed to reach API"):
-        return Unavailable(
-            f"{address} cannot be reached: see whether a Prefect server runs there, check the "
-            "network and the proxy, or use the project's own server (unset PREFECT_API_URL, or "
-            "`prefect cloud logout`)."
-        )
+        return unreachable(address)
     return None
 
 

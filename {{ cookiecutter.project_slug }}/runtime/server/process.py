@@ -43,6 +43,7 @@ def main(*, dashboard: bool) -> None:
     url = f"http://{HOST}:{listener.getsockname()[1]}"
     print(f"{url}/api", flush=True)
     os.environ["PREFECT_UI_API_URL"] = f"{url}/api"
+    os.environ["PREFECT_SERVER_API_BASE_PATH"] = "/api"  # another server of the user's may differ
     # `OwnPageOnly` does what prefect.toml asks of these two, for web sockets and every port too.
     os.environ["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] = "false"
     os.environ["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] = "*"
