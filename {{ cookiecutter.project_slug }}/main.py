@@ -3,7 +3,6 @@
 import os
 import sys
 from importlib.machinery import PathFinder
-from pathlib import Path
 
 if sys.version_info < (3, 11):  # noqa: UP036 - the project may be started with an older one
     sys.exit(
@@ -11,13 +10,16 @@ if sys.version_info < (3, 11):  # noqa: UP036 - the project may be started with 
         "Use `uv run main.py`, which finds or loads one; or make `.venv` with a newer one."
     )
 
-ROOT = Path(__file__).resolve().parent
+ROOT = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - before pathlib's imports
 if sys.flags.safe_path:  # PYTHONSAFEPATH, with which Python does not look into this folder
     os.environ.pop("PYTHONSAFEPATH", None)
-    sys.path.insert(0, str(ROOT))
-for file in ROOT.glob("*.py"):
-    if file.stem != "test" and PathFinder.find_spec(file.stem, sys.path[1:]):
+    sys.path.insert(0, ROOT)
+for file in os.listdir(ROOT):  # noqa: PTH208
+    name, _, ending = file.rpartition(".")
+    if ending == "py" and name != "test" and PathFinder.find_spec(name, sys.path[1:]):
         sys.exit(f"Error: {file} takes the place of Python's own or a package's: rename it.")
+
+from pathlib import Path  # noqa: E402
 
 try:
     from runtime.cli import run_command

@@ -579,6 +579,7 @@ def test_doctor_examines_each_thing_in_a_line(command: Command, project: Path) -
         "Packages",
         "Folders",
         "Port",
+        "Proxies",
         "Graphviz",
         "Server",
         "Outputs",
@@ -598,6 +599,9 @@ def test_doctor_says_what_to_do(
         "utf-8",
     )
     monkeypatch.setenv("PATH", "")
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.setenv(name, "http://ana:secret@proxy:3128" if name == "http_proxy" else "")
     (project / "reports").write_text("a file where a folder must be", "utf-8")
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
@@ -614,6 +618,7 @@ def test_doctor_says_what_to_do(
         "run `uv sync`, or `pip install -r requirements.txt`",
         f"FAIL Folders   reports cannot be written to: {os.strerror(17)}",
         f"note Port      {port} is in use: the dashboard takes the next free one",
+        "ok   Proxies   http http://…@proxy:3128: not asked for this project's own server",
         "note Graphviz  not found: `visualize` draws Mermaid only; "
         "see https://graphviz.org/download",
     ]

@@ -233,7 +233,7 @@ def test_a_browser_never_takes_the_terminal(
     assert opened.wait(None if name in ("firefox", None) else 0) == (name in ("firefox", None))
 
 
-@pytest.mark.parametrize("name", ["prefect.py", "pandas.py", "logging.py"])
+@pytest.mark.parametrize("name", ["prefect.py", "pandas.py", "logging.py", "re.py", "types.py"])
 def test_a_file_with_the_name_of_a_package_is_named(
     name: str, project: Path, program: Program
 ) -> None:
@@ -241,7 +241,7 @@ def test_a_file_with_the_name_of_a_package_is_named(
     process = program("predict", 1)
     out, err = process.communicate()
     assert (process.returncode, out) == (1, "")
-    assert err.startswith(f"Error: {project / name} ")
+    assert err.startswith(f"Error: {name} takes the place of ")
     assert err.count("\n") == 1
 
 

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tempfile
 from importlib import metadata
+from urllib.request import getproxies
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from runtime import server, settings
-from runtime.errors import Unavailable, UserError
+from runtime.errors import Unavailable, UserError, without_password
 from runtime.server.surroundings import import_prefect
 from runtime.storage import Storage
 
@@ -26,7 +27,7 @@ class Note(Exception):
 def examine() -> bool:
     """Print a line for each check; return whether a run can work."""
     healthy = True
-    for check in (python, packages, folders, port, graphviz, prefect_server, outputs):
+    for check in (python, packages, folders, port, proxies, graphviz, prefect_server, outputs):
         try:
             mark, text = "ok", check()
         except Note as note:
@@ -91,6 +92,15 @@ def port() -> str:
         if probe.connect_ex((server.HOST, server.FIRST_PORT)) == 0:
             raise Note(f"{server.FIRST_PORT} is in use: the dashboard takes the next free one")
     return f"{server.FIRST_PORT} is free"
+
+
+def proxies() -> str:
+    """Name the proxies that are set."""
+    found = {name: url for name, url in getproxies().items() if name != "no"}
+    if not found:
+        return "none"
+    urls = ", ".join(f"{name} {without_password(url)}" for name, url in found.items())
+    return f"{urls}: not asked for this project's own server"
 
 
 def graphviz() -> str:
