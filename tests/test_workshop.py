@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 WORKSHOP = REPO / PROJECT_FOLDER / "lessons"
 NAMES = sorted(folder.name for folder in WORKSHOP.glob("[0-9][0-9]_*"))
-PATIENCE_SECONDS = 120  # only a hang takes so long
+PATIENCE_SECONDS = 600  # only a hang takes so long
 LARGE, SMALL = (80, 24), (40, 12)
 COLOUR = re.compile(rb"\x1b\[[0-9;]*3[0-7]m")
 

@@ -43,7 +43,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SERVER = server.use_server()
 
 PROJECT_FILES = ("main.py", "flows", "ml", "runtime", "data/raw", "params.json", "*.toml", "*.yaml")
-PATIENCE_SECONDS = 120  # a test that waits this long fails; none waits when all is well
+PATIENCE_SECONDS = 600  # a test that waits this long fails; none waits when all is well
 
 
 @dataclass(frozen=True)

@@ -203,7 +203,7 @@ def test_a_run_of_main_py_that_is_cancelled_ends(
     try:
         answer = command("run", "main-flow")
     finally:
-        runs.cancelled.clear()
+        runs.cancelled_runs.clear()
     assert (answer.exit_code, answer.out) == (1, "")
     assert answer.err.endswith("Error: The run was cancelled.\n")
     assert ends(project) == (["Cancelled", "Cancelled", "Cancelled"], "Cancelled")

@@ -11,6 +11,7 @@ import platform
 import re
 import signal
 import threading
+import time
 from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -44,7 +45,7 @@ PACKAGES = ("prefect", "pandas", "pyarrow", "scikit-learn", "skops")
 
 LOOK_EVERY_SECONDS = 5  # whether the run was cancelled
 
-cancelled = threading.Event()  # the run of this process, in the dashboard
+cancelled_runs: set[str] = set()  # of this process, in the dashboard
 failed_writes: dict[str, Exception] = {}  # by run, why one of its files could not be written
 last_run: str | None = None  # of this process
 # The run that goes on here. In another process, as that of a worker, Prefect is asked.
@@ -68,7 +69,7 @@ def in_run_folder(function: Callable[P, R]) -> Callable[P, R]:
             with _recorded(bound.arguments):
                 return function(*args, **kwargs)
         except (TerminationSignal, CancelledRun):
-            if not cancelled.is_set():
+            if not cancelled_runs:
                 raise
             state: Any = Cancelled()  # with which Prefect ends the flow run
             return state
@@ -317,9 +318,11 @@ def _interrupted(flow_run_id: str) -> str:
 
 def _watch(flow_run_id: str) -> None:
     """Interrupt the main thread when its run is cancelled, as Prefect's runner does for others."""
-    while not cancelled.wait(LOOK_EVERY_SECONDS):
-        if _interrupted(flow_run_id) == "Cancelled":
-            cancelled.set()
+    state = ""
+    while state != "Cancelled":
+        time.sleep(LOOK_EVERY_SECONDS)
+        state = _interrupted(flow_run_id)
+    cancelled_runs.add(flow_run_id)
     if hasattr(signal, "pthread_kill"):  # it wakes the thread, too, where it sleeps
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     else:
