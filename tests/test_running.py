@@ -69,7 +69,7 @@ def test_the_first_run_works_from_anywhere_and_leaves_nothing_elsewhere(
     assert "Model accuracy on test set: " in first.stderr
     for noise in ("Traceback", "Warning", "ERROR", "View at"):
         assert noise not in first.stderr + first.stdout
-    summary = dict(line.split(maxsplit=1) for line in first.stdout.splitlines()[-5:])
+    summary = dict(line.split(maxsplit=1) for line in first.stdout.splitlines()[-6:])
     assert summary["Accuracy"].endswith("% of the test set (33.33% by guessing)")
     for name in ("Checkpoints", "Model", "Report"):
         assert (project.path / summary[name]).exists()
