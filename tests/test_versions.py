@@ -99,8 +99,11 @@ def test_a_package_is_added_as_its_owner_expects(run: Run, template: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_a_folder_of_wheels_is_enough(run: Run, template: Path, tmp_path: Path) -> None:
+def test_a_folder_of_wheels_is_enough(
+    run: Run, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As docs/teaching.md has it; it tells no upload times, after which `exclude-newer` asks."""
+    monkeypatch.delenv("UV_PYTHON", raising=False)  # else uv installs there, not in `.venv`
     run("cookiecutter", template, "--no-input", cwd=tmp_path)
     project = tmp_path / "iris-project"
     wheels = project / "wheelhouse"
