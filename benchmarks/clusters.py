@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from measure import free_port, stop
+from measure import free_port, free_ports, stop
 
 LONG_SECONDS = 300  # nothing takes so long when all is well
 HOST = "127.0.0.1"
@@ -56,7 +56,7 @@ def ray(project: Path, logs: Path, workers: int = 2) -> Iterator[str]:
         *("--min-worker-port", 0, "--max-worker-port", 0, "--dashboard-agent-listen-port", 0),
         *("--object-store-memory", 80_000_000),
     )
-    own, port = free_port(), free_port()
+    own, port = free_ports(2)
     head = ("--head", "--port", own, "--ray-client-server-port", port, "--num-cpus", 0)
     with (
         # Not in `logs`: the path of a socket must be short.

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,9 +61,14 @@ class Samples:
 
 def free_port(host: str = "127.0.0.1") -> int:
     """Return a port at which nobody listens."""
-    with socket.create_server((host, 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    return free_ports(1, host)[0]
+
+
+def free_ports(number: int, host: str = "127.0.0.1") -> list[int]:
+    """Return as many such ports, no two alike: asked one by one, the system may name one twice."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server((host, 0))) for _ in range(number)]
+        return [listener.getsockname()[1] for listener in listeners]
 
 
 def run(command: Command, *, memory: bool = False) -> Sample:

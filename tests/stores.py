@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -32,6 +32,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from measure import free_ports
 
 HOST = "127.0.0.1"
 LONG_SECONDS = 300  # nothing takes so long when all is well
@@ -53,13 +54,6 @@ class Store:
 
     def __post_init__(self) -> None:
         self.environment = self.settings(self.port)
-
-
-def free_ports(number: int) -> list[int]:
-    """Return ports that are free, each another one: one by one, the system may name one twice."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(number)]
-        return [one.getsockname()[1] for one in sockets]
 
 
 @contextmanager

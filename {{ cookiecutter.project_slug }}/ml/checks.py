@@ -13,7 +13,7 @@ from ml.data import (
     LABEL,
     LARGEST_NUMBER,
     BadData,
-    is_gap,
+    is_no_number,
     may_be_thousands,
     normalized,
     printable,
@@ -105,7 +105,7 @@ def notes(data: pd.DataFrame, summary: dict[str, Any]) -> list[str]:
             lines.append(f"Column {name!r} has {number} gaps, which the model fills.")
         if (data[name] == data[name].iloc[0]).all():
             lines.append(f"Column {name!r} has only one value: drop_cols={name} leaves it out.")
-        elif kind == "number" and _counts_rows(data[name]):
+        elif kind == "number" and (data[name].diff().iloc[1:] == 1).all():
             lines.append(f"Column {name!r} counts the rows: drop_cols={name} leaves it out.")
     return [printable(line, 500) for line in lines]
 
@@ -186,9 +186,7 @@ def _feature(values: pd.Series, separator: str) -> tuple[str, pd.Series, pa.Colu
     """Return the kind of a column, its values as of this kind, and what must be right in them."""
     has_values = pa.Check(lambda some: some.notna().any(), error="has no values", ignore_na=False)
     numbers = to_numbers(values, separator)
-    is_bad = numbers.isna()
-    if is_bad.any():
-        is_bad &= ~is_gap(values)
+    is_bad = is_no_number(values, numbers)
     if not numbers.notna().sum() > is_bad.sum():
         has_points = pa.Check(_has_no_decimal_comma, error=WRITE_POINTS)
         return "text", to_texts(values), pa.Column(nullable=True, checks=[has_values, has_points])
@@ -219,10 +217,6 @@ def _why_left_out(name: str, kind: str, values: pd.Series) -> str | None:
     if different > FEW_TEXTS and different > 0.9 * len(texts):
         return f"{different} of its {len(texts)} texts are different, as names and remarks are"
     return None
-
-
-def _counts_rows(values: pd.Series) -> bool:
-    return values.dtype == "float64" and bool((values.diff().iloc[1:] == 1).all())
 
 
 def _problems(failures: pd.DataFrame) -> list[str]:

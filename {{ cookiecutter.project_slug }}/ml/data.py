@@ -111,9 +111,15 @@ def to_numbers(values: pd.Series, separator: str = ",") -> pd.Series:
     return _cast(texts.where(texts.str.fullmatch(NUMBER)))
 
 
-def is_gap(values: pd.Series) -> pd.Series:
-    """Tell for each value whether it stands for a missing number."""
-    return values.isna() | values.astype("str").str.strip().isin(GAPS)
+def is_no_number(values: pd.Series, numbers: pd.Series) -> pd.Series:
+    """Tell for each value whether it is neither a gap nor a number.
+
+    `numbers` are what `to_numbers` makes of the values.
+    """
+    is_missing = numbers.isna()
+    if is_missing.any():
+        is_missing &= values.notna() & ~values.astype("str").str.strip().isin(GAPS)
+    return is_missing
 
 
 def may_be_thousands(values: pd.Series, separator: str) -> bool:

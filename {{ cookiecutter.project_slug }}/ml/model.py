@@ -1,6 +1,6 @@
 """The model: how it is built, what `tune` tries, and how rows are predicted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from ml.data import (
     LARGEST_NUMBER,
     BadData,
-    is_gap,
+    is_no_number,
     may_be_thousands,
     printable,
     to_numbers,
@@ -139,38 +139,37 @@ def predict_rows(
         },
         index=rows.index,
     )
-    has_probabilities = hasattr(model, "predict_proba")
-    if all_probabilities and not has_probabilities:
-        raise BadData("The model", ["it gives no probabilities"])
-    classes = model.schema_["classes"]
+    shares = predict_probabilities(model, features)
     answers = pd.DataFrame(index=rows.index)
     answers["class"] = model.predict(features) if len(rows) else ""
-    if has_probabilities:
-        shares = model.predict_proba(features) if len(rows) else np.empty((0, len(classes)))
-        if all_probabilities:
-            answers[[f"probability of {name}" for name in classes]] = shares
-        else:
-            answers["probability"] = shares.max(axis=1, initial=0)
+    if all_probabilities:
+        if shares is None:
+            raise BadData("The model", ["it gives no probabilities"])
+        answers[[f"probability of {name}" for name in model.schema_["classes"]]] = shares
+    elif shares is not None:
+        answers["probability"] = shares.max(axis=1, initial=0)
     return answers.rename(columns=lambda name: _free_name(str(name), rows))
 
 
 def predict_probabilities(model: Pipeline, features: pd.DataFrame) -> np.ndarray | None:
     """Return the probability of each class (0 to 1), shape (rows, classes); None without."""
-    return model.predict_proba(features) if hasattr(model, "predict_proba") else None
+    if not hasattr(model, "predict_proba"):
+        return None
+    if len(features) == 0:  # which scikit-learn refuses
+        return np.empty((0, len(model.classes_)))
+    return model.predict_proba(features)
 
 
-def unknown_texts(model: Pipeline, rows: pd.DataFrame) -> list[str]:
-    """Return a sentence for each text in `rows` that training never saw: the model ignores it."""
-    sentences = []
+def unknown_texts(model: Pipeline, rows: pd.DataFrame) -> Iterator[str]:
+    """Yield a sentence for each text in `rows` that training never saw: the model ignores it."""
     for name, feature in model.schema_["features"].items():
         if feature["kind"] == "text":
             known = {text.casefold(): text for text in feature["known"]}
-            for text in _as_texts(rows[name]).dropna().unique():
-                if text not in feature["known"]:
-                    close = get_close_matches(text.casefold(), known, n=1, cutoff=0.5)
-                    hint = f" (did you mean {known[close[0]]!r}?)" if close else ""
-                    sentences.append(printable(f"unknown in {name!r}: {text!r}{hint}"))
-    return sentences
+            texts = _as_texts(rows[name]).dropna()
+            for text in texts[~texts.isin(feature["known"])].unique():
+                close = get_close_matches(text.casefold(), known, n=1, cutoff=0.5)
+                hint = f" (did you mean {known[close[0]]!r}?)" if close else ""
+                yield printable(f"unknown in {name!r}: {text!r}{hint}")
 
 
 def _free_name(name: str, rows: pd.DataFrame) -> str:
@@ -192,7 +191,7 @@ def _as_texts(values: pd.Series) -> pd.Series:
 def _as_numbers(values: pd.Series, separator: str) -> pd.Series:
     numbers = to_numbers(values, separator)
     problem = None
-    if len(no_number := values[numbers.isna() & ~is_gap(values)]):
+    if len(no_number := values[is_no_number(values, numbers)]):
         problem = f"{values.name} must be a number, not {no_number.iloc[0]!r}"
     elif may_be_thousands(values, separator):
         problem = f"{values.name} has numbers such as 1,234: write 1.234 or 1234"

@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import suppress
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -185,7 +186,7 @@ def predict(
     else:
         raise UserError(f"The model needs {len(features)} values: {', '.join(features)}.")
     answers = predict_rows(model, rows, all_probabilities=proba)
-    for sentence in unknown_texts(model, rows)[:MOST_SENTENCES]:
+    for sentence in islice(unknown_texts(model, rows), MOST_SENTENCES):
         print(sentence, file=sys.stderr)
     if csv:
         table = rows.join(answers)
