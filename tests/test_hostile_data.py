@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import PROJECT_FOLDER
-from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import HealthCheck, Phase, event, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from template_copy import REPO
@@ -172,6 +172,7 @@ PATIENT = settings(
 
 
 @settings(PATIENT, max_examples=250)
+@example(content="a,species\n3,0\n3,1\n3,0\n3,1\n3,0\n3,1\n\u0663,0\n\u0663,1\n".encode())
 @given(content=tables())
 def test_any_table_gives_a_sentence_or_a_model(
     modules: Any, tmp_path_factory: pytest.TempPathFactory, content: bytes

@@ -72,16 +72,19 @@ def hosts() -> Iterator[list[Host]]:
     def ip(*arguments: str) -> None:
         subprocess.run(["ip", *arguments], check=True)
 
+    # Names and addresses differ from those that tests which were killed have left.
+    mine = os.getpid() % 2**14
+    network = f"10.{64 + mine // 2**7}"
     with ExitStack() as to_undo:
         hosts = []
         for number in (1, 2):
-            host = Host(f"iris{os.getpid()}-{number}", f"10.88.{number}.2", f"10.88.{number}.1")
-            cable = f"iris{os.getpid() % 10**6}-{number}"
+            name, subnet = f"iris{mine}-{number}", f"{network}.{mine % 2**7 * 2 + number - 1}"
+            host = Host(name, f"{subnet}.2", f"{subnet}.1")
             ip("netns", "add", host.name)
             to_undo.callback(ip, "netns", "delete", host.name)  # the cable goes with it
-            ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", host.name)
-            ip("address", "add", f"{host.gateway}/24", "dev", cable)
-            ip("link", "set", cable, "up")
+            ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", host.name)
+            ip("address", "add", f"{host.gateway}/24", "dev", name)
+            ip("link", "set", name, "up")
             ip("-n", host.name, "address", "add", f"{host.address}/24", "dev", "eth0")
             ip("-n", host.name, "link", "set", "eth0", "up")
             ip("-n", host.name, "link", "set", "lo", "up")

@@ -22,8 +22,8 @@ SEPARATORS = (",", ";", "\t")
 
 # What stands for a missing number in files of others. Among texts, only an empty cell is a gap.
 GAPS = ("", "?", "-", ".", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
-NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
-MAYBE_THOUSANDS = r"[+-]?[1-9]\d{0,2},\d{3}"  # 1,234 may be 1.234 or 1234
+NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"  # not other scripts' digits
+MAYBE_THOUSANDS = r"[+-]?[1-9][0-9]{0,2},[0-9]{3}"  # 1,234 may be 1.234 or 1234
 
 
 class BadData(ValueError):
