@@ -9,7 +9,7 @@ UV := $(BIN)/uv
 INSTALL := $(UV) pip install --compile-bytecode --quiet --python
 # Tests wait for servers much of the time, so a few at once gain on two processors, too.
 PROCESSES ?= 3
-TEMPLATE_TESTS := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+TEMPLATE_TESTS := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
 # They share no more than the server of their process, so whoever is idle takes the next one.
 PROJECT_TESTS := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal \
 	"$(CURDIR)/tests/project" --confcutdir "$(CURDIR)/tests/project"
@@ -20,6 +20,8 @@ SLOW := -m "slow and not torture"
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_PYTHON := $(CURDIR)/$(BIN)/python
 export UV_PYTHON_DOWNLOADS := never
+# Where it is set, each of the processes that tests start compiles the project's modules once more.
+unexport PYTHONDONTWRITEBYTECODE
 # Caches in the template's folder would get into the projects that are generated from it.
 export RUFF_CACHE_DIR := $(CURDIR)/build/cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/build/cache/mypy

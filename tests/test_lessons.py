@@ -18,13 +18,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import tomllib
 import urllib.request
-from collections import defaultdict
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +33,6 @@ from template_copy import REPO, copy_template
 LESSONS = REPO / PROJECT_FOLDER / "lessons"
 NAMES = sorted(folder.name for folder in LESSONS.glob("[0-9][0-9]_*"))
 LANGUAGES = ("en", "pt-BR")
-AT_ONCE = 2  # checks mostly wait for the server
 SERVES = "exercise.serving("
 SERVING = ("ui", "serve")  # these end with Ctrl-C, and are tried in test_running.py
 
@@ -55,6 +51,9 @@ class Case:
     def __str__(self) -> str:
         """Return what the test is called."""
         return f"{self.lesson}-{self.name}"
+
+
+Check = Callable[[Case], Any]
 
 
 def toml(path: Path) -> dict[str, Any]:
@@ -135,60 +134,29 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def outcomes(
-    workshop: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[Case, Future[Any]]]:
-    """Return the outcome of each selected case; some are checked at once, each judge many times."""
+def check(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Check]:
+    """Return a function that checks a case; a judge checks many, as it does for a student."""
     checking = importlib.import_module(f"{workshop.__name__}.checking")
     catalogue = importlib.import_module(f"{workshop.__name__}.catalogue")
     folder = tmp_path_factory.mktemp("files")
-    own, judges = threading.local(), []
-    selected = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    wanted: dict[Case, Future[Any]] = {
-        params["case"]: Future() for params in selected if "case" in params
-    }
+    judges = [checking.Judge()]
 
     def check(case: Case) -> Any:
         file = folder / f"{case}.py"
         file.write_text(case.source, encoding="utf-8")
-        if not hasattr(own, "judge"):
-            own.judge = checking.Judge()
-            judges.append(own.judge)
-        outcome = own.judge.check(
-            catalogue.Lesson(LESSONS / case.lesson), file, limit_seconds=case.limit_seconds
-        )
-        if own.judge.has_ended:
-            own.judge.stop()
-            del own.judge
-        return outcome
+        if judges[-1].has_ended:
+            judges.append(checking.Judge())
+        lesson = catalogue.Lesson(LESSONS / case.lesson)
+        return judges[-1].check(lesson, file, limit_seconds=case.limit_seconds)
 
-    def check_all(cases: list[Case]) -> None:
-        for case in cases:
-            if wanted[case].set_running_or_notify_cancel():
-                try:
-                    wanted[case].set_result(check(case))
-                except BaseException as error:
-                    wanted[case].set_exception(error)
-
-    # Those that serve deployments are checked one after the other: their names are the same.
-    lanes = defaultdict(list)
-    for case in wanted:
-        lanes[SERVES if serves(case.lesson) else case.lesson].append(case)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for lane in sorted(lanes, key=lambda lane: lane != SERVES):
-            pool.submit(check_all, lanes[lane])
-        yield wanted
-        for future in wanted.values():
-            future.cancel()
+    yield check
     for judge in judges:
         judge.stop()
 
 
 @pytest.mark.parametrize("case", marked_cases())
-def test_a_check_says_what_is_wrong_and_nothing_else(
-    case: Case, outcomes: dict[Case, Future[Any]]
-) -> None:
-    outcome = outcomes[case].result()
+def test_a_check_says_what_is_wrong_and_nothing_else(case: Case, check: Check) -> None:
+    outcome = check(case)
     assert (outcome.key, outcome.values)[: 1 if outcome.key == case.expects else 2] == (
         case.expects,
     )
