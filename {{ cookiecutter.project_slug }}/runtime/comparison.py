@@ -46,11 +46,11 @@ def show_runs(
         raise UserError("Give --csv or --html, not both.")
     runs = _read(flow, last)
     rows = [{**parameters, **cells} for cells, parameters in runs]
+    cells = dict.fromkeys(chain(FIRST, *(cells for cells, _ in runs)))
     parameters = dict.fromkeys(chain(*(parameters for _, parameters in runs)))
-    shown = [name for name in parameters if name not in FIRST and _is_shown(name, rows)]
-    cells = dict.fromkeys(chain(*(cells for cells, _ in runs)))
+    shown = [name for name in parameters if name not in cells and _is_shown(name, rows)]
     others = [name for name in cells if name not in FIRST]
-    columns = list(dict.fromkeys([*FIRST, *shown, *others]))
+    columns = [*FIRST, *shown, *others]
     if sort:
         rows = _sorted(rows, sort)
     if as_csv:
