@@ -16,9 +16,6 @@ from string import Template
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from runtime import settings
 from runtime.errors import UserError, printable
@@ -28,9 +25,9 @@ from runtime.storage import storage
 Row = dict[str, Any]  # by the name of a column; what a run does not have is missing
 
 FIRST = ("run", "flow", "started", "seconds", "state", "accuracy")
-UNFOLDED = 1_000  # characters a line, in a file
 GAP = 2  # spaces between two columns of the terminal
 COMPARED = ("flow", "state", "reads", "raw_file", "data", "versions", "metrics", "code")
+STRANGE = f"{PROCESSED}/{{}}/run.json is not what a run writes."
 DAMAGES = (AttributeError, TypeError, ValueError)  # a person may have edited a run.json
 
 
@@ -48,7 +45,9 @@ def show_runs(
     rows = [{**parameters, **cells} for cells, parameters in runs]
     cells = dict.fromkeys(chain(FIRST, *(cells for cells, _ in runs)))
     parameters = dict.fromkeys(chain(*(parameters for _, parameters in runs)))
-    shown = [name for name in parameters if name not in cells and _is_shown(name, rows)]
+    # Those in which runs differ; and the model's, which are what one looks for.
+    values = {name: {_text(row[name]) for row in rows if name in row} for name in parameters}
+    shown = [n for n in values if n not in cells and ("." in n or len(values[n]) > 1)]
     others = [name for name in cells if name not in FIRST]
     columns = [*FIRST, *shown, *others]
     if sort:
@@ -74,14 +73,14 @@ def show_differences(one: str, other: str) -> None:
     """
     runs = [_find(one), _find(other)]
     left, right = map(_facts, runs)
-    table = Table("", *runs, box=None, pad_edge=False)
+    rows = []
     for name in dict.fromkeys([*left, *right]):
         values = left.get(name), right.get(name)
         if values[0] != values[1]:  # of a number all digits are shown: it may differ in the last
             exact = [repr(value) if isinstance(value, float) else value for value in values]
-            table.add_row(*map(Text, (printable(name), *map(_text, exact))))
-    if table.rows:
-        Console(width=None if sys.stdout.isatty() else UNFOLDED).print(table)
+            rows.append({"": name, **dict(zip(runs, exact, strict=True))})
+    if rows:
+        _print(rows, ["", *runs], less=[])
     else:
         print("They differ in nothing: parameters, data, versions, metrics and code are the same.")
 
@@ -97,13 +96,13 @@ def _read(flow: str | None, last: int | None) -> list[tuple[Row, Row]]:
         try:
             runs.append((_cells(run, known, sources), dict(_flat(_parameters(known)))))
         except DAMAGES:
-            say_once(f"{_strange(run)} This run is left out.")
+            say_once(f"{STRANGE.format(run)} This run is left out.")
     if not runs:
         raise UserError("There is no run yet: `python main.py` starts one.")
     chosen = [run for run in runs if flow in (None, run[0]["flow"])][:last]
     if not chosen:
         flows = ", ".join(sorted({_text(cells["flow"]) for cells, _ in runs}))
-        raise UserError(f"There is no run of {printable(str(flow))!r}, but of: {flows}.")
+        raise UserError(f"There is no run of {_text(flow)!r}, but of: {flows}.")
     return chosen
 
 
@@ -139,11 +138,7 @@ def _facts(run: str) -> Row:
         compared = {name: known.get(name) for name in COMPARED}
         return dict(_flat({"parameters": _parameters(facts), **compared}))
     except DAMAGES:
-        raise UserError(_strange(run)) from None
-
-
-def _strange(run: str) -> str:
-    return f"{storage(PROCESSED).location(f'{run}/run.json')} is not what a run writes."
+        raise UserError(STRANGE.format(run)) from None
 
 
 def _find(part: str) -> str:
@@ -167,18 +162,10 @@ def _flat(values: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", value
 
 
-def _is_shown(name: str, rows: list[Row]) -> bool:
-    """Tell whether runs differ in a parameter; those of the model are what one looks for."""
-    return "." in name or len({_text(row[name]) for row in rows if name in row}) > 1
-
-
 def _sorted(rows: list[Row], name: str) -> list[Row]:
     """Return the rows in order: largest number or newest first, texts from A on, gaps last."""
-    filled: list[Row] = []
-    gaps: list[Row] = []
-    for row in rows:
-        value = row.get(name)
-        (gaps if value is None or value != value else filled).append(row)  # NaN is not itself
+    filled = [row for row in rows if _text(row.get(name)) not in ("", "nan")]
+    gaps = [row for row in rows if _text(row.get(name)) in ("", "nan")]
     if not filled:
         known = ", ".join(sorted(map(printable, {*chain(*rows)})))
         raise UserError(f"--sort {printable(name)}: no run shown has that, but: {known}.")
@@ -217,9 +204,8 @@ def _print(rows: list[Row], columns: list[str], less: Iterable[str]) -> None:
 
 
 def _page(rows: list[Row], columns: list[str]) -> str:
-    def line(kind: str, texts: Iterable[str]) -> str:
-        return "".join(f"<{kind}>{html.escape(text)}</{kind}>" for text in texts)
-
-    lines = [f"<tr>{line('td', [_text(row.get(name)) for name in columns])}</tr>" for row in rows]
     page = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
-    return page.substitute(count=len(rows), names=line("th", columns), rows="\n".join(lines))
+    names = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    texts = [[html.escape(_text(row.get(name))) for name in columns] for row in rows]
+    lines = "\n".join(f"<tr><td>{'</td><td>'.join(line)}</td></tr>" for line in texts)
+    return page.substitute(count=len(rows), names=names, rows=lines)

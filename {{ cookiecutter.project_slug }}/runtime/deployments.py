@@ -32,6 +32,7 @@ SCHEDULED, SCHEDULE_NAME = "main-flow", "iris-schedule"
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
 )
+KILLED_EVERY_SECONDS = 5  # it is looked for killed runs
 LOOK_EVERY_SECONDS = 2  # for runs that are due; Prefect's 10 is long for who clicked on "Quick run"
 
 
@@ -79,7 +80,7 @@ def _timezone_of_machine() -> str:
 def _look_for_killed(since: datetime) -> None:
     """Mark the runs whose process was killed, and tell of them, as long as this process lives."""
     while True:
-        time.sleep(LOOK_EVERY_SECONDS)
+        time.sleep(KILLED_EVERY_SECONDS)
         with suppress(Exception):  # the server may be busy: it is asked again
             mark_killed_runs()
             notify_of_stillborn(since)
