@@ -111,7 +111,10 @@ def assert_each_belongs_together(project: BakedProject, number: int, run: Run) -
     for name in names:
         for folder, files in OUTPUTS.items():
             paths = (project.path / folder / name).iterdir()
-            assert sorted(path.name for path in paths if path.name != ".records") == files
+            assert (
+                sorted(path.name for path in paths if path.name not in (".records", ".readers"))
+                == files
+            )
         facts = json.loads(project.text(f"data/processed/{name}/run.json"))
         assert facts["state"] == "Completed"
         given = [flow["parameters"].get("seed") for flow in facts["flows"].values()]

@@ -375,7 +375,7 @@ def test_a_run_whose_run_json_is_damaged_is_left_out_by_name(
     path = project / "data" / "processed" / newer / "run.json"
     content = path.read_bytes().rstrip()  # it would be whole without its last byte, too
     for how in ("truncated", "cut by one byte", "zeroed", "emptied", "a pickle"):
-        history._say_once.cache_clear()  # as in a process that has just started
+        history.say_once.cache_clear()  # as in a process that has just started
         path.write_bytes(DAMAGES[how](content))
         answer = command("predict", 5.1, 3.5, 1.4, 0.2)
         assert answer.exit_code == 0

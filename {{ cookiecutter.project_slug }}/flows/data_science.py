@@ -57,13 +57,16 @@ def get_schema(model: Pipeline) -> dict[str, Any]:
 
 @task
 def write_report(
-    model: Pipeline, split: dict[str, Any], predictions: np.ndarray, picture: bytes
+    model: Pipeline,
+    split: dict[str, Any],
+    predictions: np.ndarray,
+    picture: bytes,
+    model_params: ModelParams = None,
 ) -> None:
     """Write `reports/<run>/` and show the same on the run's page in the dashboard."""
     shares = predict_probabilities(model, split["test_x"])
-    publish_report(
-        make_report(predictions, split["test_y"], picture, current_run(), shares, split["data"])
-    )
+    test_y, about = split["test_y"], {"data": split["data"], "model_params": model_params}
+    publish_report(make_report(predictions, test_y, picture, current_run(), shares, **about))
 
 
 @task
@@ -82,7 +85,7 @@ def train_and_report(
     predictions = predict(model, split["test_x"])
     accuracy = report_accuracy(predictions, split["test_y"])
     picture = draw_report(model, split["test_x"], split["test_y"])
-    write_report(model, split, predictions, picture)
+    write_report(model, split, predictions, picture, model_params)
     check_accuracy(accuracy, min_accuracy)
 
 

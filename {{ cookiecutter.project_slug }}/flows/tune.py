@@ -13,7 +13,7 @@ from flows.data_science import read_split, train_and_report
 from flows.parameters import Candidates, Checkpoint, Folds, SearchSeed
 from ml.model import check_folds, cross_validate, draw_candidates
 from ml.report import make_search_report
-from runtime import UserError, current_run, in_run_folder, publish_report, task_runner
+from runtime import UserError, current_run, in_run_folder, publish_report, task_runner, update_run
 
 
 @task
@@ -85,5 +85,7 @@ def tune(
     drawn = draw_candidates(candidates, seed)
     table = search(drawn, source, folds, seed)
     write_search(table)
-    train_and_report(split, choose_best(drawn, table))
+    best = choose_best(drawn, table)
+    update_run(model_params=best)
+    train_and_report(split, best)
     return current_run()

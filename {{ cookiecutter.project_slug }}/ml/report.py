@@ -72,11 +72,13 @@ def make_report(
     title: str,
     probabilities: np.ndarray | None = None,
     data: dict[str, Any] | None = None,
+    model_params: dict[str, Any] | None = None,
 ) -> Report:
     """Return the report on `predictions`, names of classes of shape (rows,).
 
     `picture` is the PNG of `draw_evaluation`; `probabilities`, of shape (rows, classes), are the
-    model's, if it gives some; `data` is what `check_table` says of the raw data, if it is known.
+    model's, if it gives some; `data` is what `check_table` says of the raw data, if it is known;
+    `model_params` are the parameters that the model was given.
     """
     names = class_names(predictions, test_y)
     truth = _codes(test_y, names)
@@ -89,11 +91,14 @@ def make_report(
     if probabilities is not None and probabilities.shape[1] == (classes["support"] > 0).sum() > 1:
         scores = probabilities[:, 1] if len(names) == 2 else probabilities
         metrics["roc_auc"] = float(roc_auc_score(truth, scores, multi_class="ovr"))
+    params = (model_params or {}).items()
+    given = ", ".join(f"{_literal(name)} = {_literal(value)}" for name, value in params)
     image = base64.b64encode(picture).decode()
     markdown = "\n".join(
         [
             f"# Accuracy on the test set: {metrics['accuracy']:.2%}\n",
             f"Run `{title}`, {len(test_y)} rows in the test set.\n",
+            *([f"Parameters of the model: {given}.\n"] if given else []),
             "| metric | |",
             "| :--- | ---: |",
             *(f"| {name} | {value:.4f} |" for name, value in metrics.items()),

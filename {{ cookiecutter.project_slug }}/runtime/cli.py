@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
 
 from runtime import settings
 from runtime.discovery import find_flows
@@ -201,6 +202,44 @@ def predict(
 
 
 @app.command
+def runs(
+    *run: str,
+    sort: str | None = None,
+    flow: str | None = None,
+    last: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    csv: Annotated[bool, Parameter(negative="")] = False,
+    html: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Show the table of all runs, the newest first; or in what two runs differ.
+
+    Parameters
+    ----------
+    run
+        Two runs to compare, each by its folder's name or a part that no other run has.
+    sort
+        Column or parameter to sort by, such as accuracy; the largest number comes first.
+    flow
+        Show the runs of this flow only.
+    last
+        Show so many of the newest runs.
+    csv
+        Print the table as CSV.
+    html
+        Write the table as a page whose columns can be sorted.
+    """
+    from runtime.comparison import show_differences, show_runs
+
+    if not run:
+        show_runs(sort, flow, last, as_csv=csv, as_html=html)
+    elif len(run) != 2:
+        raise UserError("Give the names of two runs to compare, or none for the table of all.")
+    elif sort or flow or last or csv or html:
+        raise UserError("--sort, --flow, --last, --csv and --html are for the table of all runs.")
+    else:
+        show_differences(*run)
+
+
+@app.command
 def doctor() -> None:
     """Check Python, packages, folders, port, Graphviz and a server start; say what to do."""
     from runtime.doctor import examine
@@ -318,6 +357,7 @@ def start_dashboard() -> "Server":
     from runtime.server.surroundings import import_prefect
 
     check_settings()
+    settings.notify()
     if running := find():
         raise UserError(f"This project's dashboard already runs: {running.ui_url}")
     server = use_server(dashboard=True)

@@ -1,6 +1,8 @@
 """Serves the flows as the deployments that prefect.yaml describes, from this one terminal."""
 
 import asyncio
+import threading
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,12 +24,15 @@ from tzlocal import get_localzone_name
 from runtime import settings
 from runtime.discovery import find_flows
 from runtime.errors import UserError
+from runtime.notifications import notify_of_stillborn
+from runtime.runs import mark_killed_runs
 
 SCHEDULED, SCHEDULE_NAME = "main-flow", "iris-schedule"
 # A run that comes due while another is still going is cancelled: runs never overlap or pile up.
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
 )
+KILLED_EVERY_SECONDS = 5  # it is looked for killed runs
 LOOK_EVERY_SECONDS = 2  # for runs that are due; Prefect's 10 is long for who clicked on "Quick run"
 
 
@@ -72,6 +77,15 @@ def _timezone_of_machine() -> str:
     )
 
 
+def _look_for_killed(since: datetime) -> None:
+    """Mark the runs whose process was killed, and tell of them, as long as this process lives."""
+    while True:
+        time.sleep(KILLED_EVERY_SECONDS)
+        with suppress(Exception):  # the server may be busy: it is asked again
+            mark_killed_runs()
+            notify_of_stillborn(since)
+
+
 def serve_flows(schedule: Schedule | None) -> None:
     """Serve the deployments of prefect.yaml and all other flows, until Ctrl-C.
 
@@ -95,6 +109,7 @@ def serve_flows(schedule: Schedule | None) -> None:
     with get_client(sync_client=True) as client, suppress(ObjectNotFound):
         earlier = client.read_deployment_by_name(f"{SCHEDULED}/{SCHEDULE_NAME}")
         client.delete_deployment(earlier.id)
+    threading.Thread(target=_look_for_killed, args=[datetime.now(UTC)], daemon=True).start()
     # Prefect would take up a run ten seconds before it is due: then it counts as going on, and the
     # one that is due meanwhile would be cancelled.
     prefect.serve(*deployments, query_seconds=LOOK_EVERY_SECONDS, prefetch_seconds=0)

@@ -6,9 +6,9 @@ It needs no Prefect, so that a prediction need not wait for it.
 import json
 import re
 import sys
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 from runtime.errors import UserError
@@ -16,6 +16,7 @@ from runtime.storage import storage
 
 PROCESSED = "data/processed"  # has the run.json of each run
 LATEST = "latest"  # stands for the newest run
+READERS = ".readers"  # folder within that of a run: a file for each run that reads it
 RUN = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[A-Za-z0-9_-]+")  # a run's name, in UTC
 SECOND = len("2026-11-22_15-49-46")
 
@@ -40,7 +41,7 @@ def read_runs(runs: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
         try:
             facts[keys[key]] = _parsed(keys[key], content)
         except UserError as error:
-            _say_once(f"{error} This run is left out.")
+            say_once(f"{error} This run is left out.")
     return facts
 
 
@@ -52,20 +53,22 @@ def raw_file_of(run: str) -> str | None:
     return facts.get("raw_file", {}).get("path")
 
 
-def newest_first(runs: Iterable[str]) -> list[str]:
-    """Return names of runs, the newest first; other names come last.
+def newest_first(runs: Iterable[str]) -> Iterator[str]:
+    """Yield names of runs, the newest first; other names come last.
 
-    A run's name begins with its second; of those in one second, run.json knows the order.
+    A run's name begins with its second; of those in one second, run.json knows the order, and is
+    read when it is their turn.
     """
-    runs = list(runs)
-    in_second = Counter(run[:SECOND] for run in runs)
-    tied = read_runs(run for run in runs if in_second[run[:SECOND]] > 1)
 
-    def order(run: str) -> tuple[bool, str, str, str]:
-        started = str(tied.get(run, {}).get("started", ""))
-        return RUN.fullmatch(run) is not None, run[:SECOND], started, run
+    def second(run: str) -> tuple[bool, str]:
+        return RUN.fullmatch(run) is not None, run[:SECOND]
 
-    return sorted(runs, key=order, reverse=True)
+    for _, names in groupby(sorted(runs, key=second, reverse=True), key=second):
+        tied = sorted(names, reverse=True)
+        if len(tied) > 1:
+            facts = read_runs(tied)
+            tied.sort(key=lambda run: str(facts.get(run, {}).get("started", "")), reverse=True)
+        yield from tied
 
 
 def counts(run: str, task: str) -> bool:
@@ -76,7 +79,7 @@ def counts(run: str, task: str) -> bool:
     try:
         facts = read_run(run)
     except UserError as error:
-        _say_once(f"{error} This run is left out.")
+        say_once(f"{error} This run is left out.")
         return False
     return not facts or facts.get("state") == "Completed" or task in facts.get("results", {})
 
@@ -94,5 +97,6 @@ def _parsed(run: str, content: bytes) -> dict[str, Any]:
 
 
 @cache
-def _say_once(text: str) -> None:
+def say_once(text: str) -> None:
+    """Print a sentence to stderr, the first time only."""
     print(text, file=sys.stderr)

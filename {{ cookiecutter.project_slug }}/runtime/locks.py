@@ -23,9 +23,12 @@ def lock(flow_run_id: str) -> None:
 def unlock(flow_run_id: str) -> None:
     """Show that a run has ended."""
     if connection := _locks.pop(flow_run_id, None):
+        path = _folder() / flow_run_id
+        with suppress(OSError):  # first, so that nobody finds it without its lock
+            path.unlink()
         connection.close()
-        with suppress(OSError):
-            (_folder() / flow_run_id).unlink()
+        with suppress(OSError):  # Windows deletes no file that is open
+            path.unlink(missing_ok=True)
 
 
 def lock_killed() -> list[str]:
@@ -33,7 +36,7 @@ def lock_killed() -> list[str]:
     killed = []
     for path in _folder().glob("*"):
         with suppress(OSError, sqlite3.Error):
-            if path.name not in _locks:
+            if path.name not in _locks and not path.name.endswith("-journal"):  # SQLite's own
                 _locks[path.name] = _locked(path)
                 killed.append(path.name)
     return killed

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from prefect.logging import get_run_logger
 
 from runtime import settings
-from runtime.history import PROCESSED, RUN, newest_first, read_runs
+from runtime.history import PROCESSED, READERS, RUN, SECOND, read_runs
 from runtime.records import record_key
 from runtime.storage import Storage, storage
 
 # Where a run has a folder; that of run.json, which says that it is a run, is last.
 FOLDERS = ("reports", "models", PROCESSED)
 MARKS = ("keep", "keep.txt")
+NEWEST_READ = 8  # run.json of the newest runs, which hardly leave a flow without its success
 IN_CACHE = re.compile(r"\w+-[0-9a-f]{16}\.\w+")
 FLOW_RESULT = re.compile(r"[0-9a-f]{32}")  # where Prefect keeps what a flow returns
 
@@ -33,9 +34,11 @@ def remove_old_runs(flow_run_id: str) -> None:
     names = [run for run in storage(PROCESSED).folders() if RUN.fullmatch(run)]
     if len(names) <= number:
         return
-    facts = read_runs(names)
-    runs = [run for run in newest_first(facts) if facts[run].get("run") == run]
-    newest, older = runs[:number], runs[number:]
+    names.sort(reverse=True)
+    # Few of the newest are read, however many are kept: a bucket takes its time for each.
+    facts = read_runs({*names[:NEWEST_READ], *names[number:]})
+    runs = [run for run in names if facts.get(run, {}).get("run") == run]
+    older = [run for run in runs if run < names[number - 1]]
     if not older:
         return
     running = [run for run in runs if facts[run].get("state") == "Running"]
@@ -43,14 +46,14 @@ def remove_old_runs(flow_run_id: str) -> None:
     completed = [run for run in reversed(runs) if facts[run].get("state") == "Completed"]
     successes = {facts[run].get("flow"): run for run in completed}
     read = [facts[run].get("reads") for run in running]
-    keep = {*newest, *running, *read, *successes.values()}
+    keep = {*running, *read, *successes.values()}
     keep |= {run for run in older if facts[run].get("flow_run_id") == flow_run_id}
-    keep |= {run for run in older if run not in keep and _is_marked(run)}
+    keep |= {run for run in older if run not in keep and _is_needed(run)}
     removed = [run for run in older if run not in keep]
     for run in removed:
         for folder in FOLDERS:
             storage(folder).delete_folder(run, last="run.json")
-    began = datetime.fromisoformat(str(facts[newest[-1]].get("started")))
+    began = datetime.strptime(f"{names[number - 1][:SECOND]}+0000", "%Y-%m-%d_%H-%M-%S%z")
     _remove_unused(storage("data/interim"), IN_CACHE, began)
     _remove_unused(Storage(".prefect/storage"), FLOW_RESULT, began)
     if removed:
@@ -60,9 +63,13 @@ def remove_old_runs(flow_run_id: str) -> None:
         )
 
 
-def _is_marked(run: str) -> bool:
+def _is_needed(run: str) -> bool:
+    """Tell whether a person has marked a run, or one that goes on reads it."""
     files = [key for folder in FOLDERS for key in storage(folder).files(run)]
-    return any(f"{run}/{mark}" in files for mark in MARKS)
+    readers = [key.rpartition("/")[2] for key in files if key.startswith(f"{run}/{READERS}/")]
+    return any(f"{run}/{mark}" in files for mark in MARKS) or any(
+        facts.get("state") == "Running" for facts in read_runs(readers).values()
+    )
 
 
 def _remove_unused(files: Storage, names: re.Pattern[str], began: datetime) -> None:

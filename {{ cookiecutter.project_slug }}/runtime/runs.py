@@ -14,6 +14,7 @@ import threading
 import time
 from _thread import interrupt_main
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from uuid import UUID
 import prefect.runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import filters
+from prefect.context import get_run_context
 from prefect.events import emit_event
 from prefect.exceptions import CancelledRun, ObjectNotFound, TerminationSignal
 from prefect.logging import get_run_logger
@@ -34,8 +36,10 @@ from prefect.states import Cancelled, Crashed
 
 from runtime import locks, records, settings
 from runtime.console import main_py_runs_here
-from runtime.history import PROCESSED, read_run, read_runs
+from runtime.history import PROCESSED, READERS, read_run, read_runs
+from runtime.notifications import notify, notify_at_end
 from runtime.retention import remove_old_runs
+from runtime.revision import read_revision
 from runtime.storage import storage
 
 P = ParamSpec("P")
@@ -88,9 +92,18 @@ def _recorded(parameters: dict[str, Any]) -> Iterator[None]:
     # Prefect's client keeps what its first event was sent with. Were that a task with all the rows,
     # they would stay in memory to the end: 0.7 of 4 GB where the raw data has 15,000,000 rows.
     emit_event("run.began", resource={"prefect.resource.id": f"run.{run}"})
+    if is_whole_run:
+        revision = ThreadPoolExecutor(1).submit(read_revision)  # beside the run
+        if prefect.runtime.deployment.id:  # nobody watches
+            context: Any = get_run_context()
+            try:
+                mark_killed_runs()
+                notify_at_end(context.flow, flow_run.id)
+            except Exception as error:  # it can do its work
+                get_run_logger().warning(f"Nobody will be told how this run ends: {error}")
     if is_whole_run and main_py_runs_here():
-        context = copy_context()  # with what is set for Prefect's client
-        threading.Thread(target=context.run, args=(_watch, flow_run.id), daemon=True).start()
+        here = copy_context()  # with what is set for Prefect's client
+        threading.Thread(target=here.run, args=(_watch, flow_run.id), daemon=True).start()
     state = None
     try:
         yield
@@ -108,7 +121,7 @@ def _recorded(parameters: dict[str, Any]) -> Iterator[None]:
         if state == "Completed":
             facts["results"] = _results(run)
         if is_whole_run:
-            facts |= {"state": state, "ended": _now()}
+            facts |= {"state": state, "ended": _now(), **revision.result()}
             last_run = run
         _update(run, facts)
         if is_whole_run:
@@ -160,9 +173,12 @@ def raw_file(path: str) -> Path:
 
 
 def note_read(run: str) -> None:
-    """Note in run.json that this run reads another one, which is then not removed meanwhile."""
-    if prefect.runtime.flow_run.id is not None and run != current_run():
-        update_run(reads=run)
+    """Note in both runs that this run reads another one, which is then not removed meanwhile."""
+    if prefect.runtime.flow_run.id is None or run == (own := current_run()):
+        return
+    if read_run(own).get("reads") != run and read_run(run):
+        storage(PROCESSED).put(f"{run}/{READERS}/{own}", b"")
+    update_run(reads=run)
 
 
 def note_failed_write(error: Exception) -> None:
@@ -184,19 +200,30 @@ def mark_killed_runs() -> list[str]:
 
     Returns their names. A process that is killed cannot say so itself: the next one does.
     """
-    killed = locks.lock_killed()
-    if not killed:
-        return []
     marked = []
-    for run, facts in read_runs().items():
-        if facts.get("flow_run_id") in killed and facts.get("state") == "Running":
-            state = _interrupted(facts["flow_run_id"])  # it may have been cancelled before
-            _update(run, {"state": state})
-            marked += [run] if state == "Crashed" else []
-    for flow_run_id in killed:
-        _mark_in_prefect(flow_run_id)
+    for flow_run_id in locks.lock_killed():
+        run, facts = _run_with(flow_run_id)
+        if facts.get("state", "Running") == "Running":  # else it has just ended
+            state = _interrupted(flow_run_id)  # it may have been cancelled before
+            if facts:
+                _update(run, {"state": state})
+                marked += [run] if state == "Crashed" else []
+            _mark_in_prefect(flow_run_id)
         locks.unlock(flow_run_id)
     return marked
+
+
+def _run_with(flow_run_id: str) -> tuple[str, dict[str, Any]]:
+    """Return a flow run's run, and its run.json; all are read where Prefect does not know it."""
+    with suppress(ObjectNotFound), get_client(sync_client=True) as client:
+        flow_run = client.read_flow_run(UUID(flow_run_id))
+        run, exists = _find(_name(flow_run.expected_start_time, flow_run.name), flow_run_id)
+        if exists:
+            return run, read_run(run)
+    for run, facts in read_runs().items():
+        if facts.get("flow_run_id") == flow_run_id:
+            return run, facts
+    return "", {}
 
 
 def summary(run: str | None, dashboard: str) -> str:
@@ -293,16 +320,20 @@ def _forget_if_empty(run: str) -> None:
 
 
 def _mark_in_prefect(flow_run_id: str) -> None:
-    """Give a flow run, and those within it, the state Crashed if they had not ended."""
+    """Give a flow run, and those within it, the state Crashed if they had not ended; tell of it."""
     within = filters.FlowRunFilterParentFlowRunId(any_=[UUID(flow_run_id)])
     with get_client(sync_client=True) as client, suppress(ObjectNotFound):
         flow_runs = client.read_flow_runs(
             flow_run_filter=filters.FlowRunFilter(parent_flow_run_id=within)
         )
-        for flow_run in [*flow_runs, client.read_flow_run(UUID(flow_run_id))]:
+        whole = client.read_flow_run(UUID(flow_run_id))
+        for flow_run in [*flow_runs, whole]:
             if flow_run.state and not flow_run.state.is_final():
                 state: Any = Crashed(message="Its process was killed.")
                 client.set_flow_run_state(flow_run.id, state, force=True)
+                flow_run.state = state
+        if whole.deployment_id and whole.state and whole.state.is_crashed():
+            notify(client.read_flow(whole.flow_id), whole, whole.state)
 
 
 def _interrupted(flow_run_id: str) -> str:

@@ -4,6 +4,7 @@ A setting is read each time it is needed: from the environment variable of its n
 `[tool.runtime]` in pyproject.toml.
 """
 
+import logging
 import os
 import re
 import tomllib
@@ -80,6 +81,31 @@ def keep_runs() -> int | None:
             f"KEEP_RUNS={printable(text)!r} is not allowed: a number from 1 on, or 'all'."
         )
     return int(text)
+
+
+def notify() -> list[str]:
+    """Return the addresses that are told of runs that nobody watches: a text, or a list in TOML.
+
+    Raises `UserError` for one that Apprise does not know.
+    """
+    value = os.environ.get("NOTIFY") or _in_file().get("notify", "")
+    addresses = value.split() if isinstance(value, str) else list(map(str, value))
+    if addresses:
+        from apprise import Apprise
+
+        logging.getLogger("apprise").disabled = True  # it would name them
+    for address in addresses:
+        if Apprise.instantiate(address) is None:
+            raise UserError(
+                f"NOTIFY={scheme(address)} is not allowed: it should be an address of Apprise, as "
+                "https://appriseit.com/services has them."
+            )
+    return addresses
+
+
+def scheme(address: str) -> str:
+    """Return all of an address in NOTIFY that is no secret."""
+    return f"{printable(address.partition('://')[0], 20)}://…" if "://" in address else "…"
 
 
 def trusted_types() -> list[str]:

@@ -1,0 +1,94 @@
+"""NOTIFY: messages about runs that nobody watches, by Apprise, which Prefect brings.
+
+There is one when a run of a deployment fails or is killed, and one when the next of its flow
+succeeds. A receiver that does not answer costs a run five seconds, and nothing else.
+"""
+
+import time
+from datetime import datetime
+from threading import Thread
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.logging import get_logger
+from prefect.utilities.urls import url_for
+
+from runtime import settings
+from runtime.errors import printable
+
+SECONDS = 5  # that a run waits for all receivers together
+PREFIX = "Flow run encountered an exception: "  # of Prefect's message, before that of the error
+OUTCOMES = {"FAILED": "failed", "CRASHED": "was killed", "COMPLETED": "succeeded again"}
+
+_told: set[UUID] = set()  # flow runs, by this process
+
+
+def notify_at_end(flow: Any, flow_run_id: str) -> None:
+    """Let Prefect send the message at the end of the run of a flow that goes on here."""
+    if not settings.notify():
+        return
+    flow.on_failure(notify)
+    flow.on_crashed(notify)
+    others = {"id": {"not_any_": [flow_run_id]}, "state": {"type": {"any_": list(OUTCOMES)}}}
+    runs = _deployed_runs(flow.name, **others)
+    if runs and not runs[0].state.is_completed():
+        flow.on_completion(notify)
+
+
+def notify_of_stillborn(since: datetime) -> None:
+    """Send the message about each run that was killed before it began, by a bad flow file, say."""
+    if settings.notify():
+        crashed = {"type": {"any_": ["CRASHED"]}}
+        for run in _deployed_runs(state=crashed, end_time={"after_": since}):
+            if run.run_count == 0:
+                with get_client(sync_client=True) as client:
+                    notify(client.read_flow(run.flow_id), run, run.state)
+
+
+def notify(flow: Any, flow_run: Any, state: Any) -> None:
+    """Send the message about the end of a run, once: a hook of Prefect's, for any final state."""
+    if not settings.notify() or flow_run.id in _told:
+        return
+    _told.add(flow_run.id)
+    outcome = OUTCOMES[state.type.value]
+    reason = " ".join(str(state.message or "").removeprefix(PREFIX).split()).rstrip(".")
+    text = f"The run {flow_run.name} of {flow.name} {outcome}"
+    text += "" if state.is_completed() else f": {printable(reason, 400)}"
+    kind = "success" if state.is_completed() else "failure"
+    _send(f"{settings.ROOT.name}: {flow.name} {outcome}", f"{text}; see {url_for(flow_run)}", kind)
+
+
+def _send(title: str, body: str, kind: Any) -> None:
+    """Send a message to all receivers at once; those that did not take it are named in the log."""
+    silent = settings.notify()
+
+    def send_to(address: str) -> None:
+        from apprise import Apprise  # takes a second, which other runs need not wait for
+
+        receiver: Any = Apprise.instantiate(address)
+        if receiver.notify(body=body, title=title, notify_type=kind):
+            silent.remove(address)
+
+    threads = [Thread(target=send_to, args=[address], daemon=True) for address in silent]
+    deadline = time.monotonic() + SECONDS
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0, deadline - time.monotonic()))
+    for address in silent:
+        scheme = settings.scheme(address)
+        get_logger("notify").warning(f"NOTIFY: {scheme} did not take the message '{title}'.")
+
+
+def _deployed_runs(flow: str | None = None, **only: Any) -> list[Any]:
+    """Return the runs of deployments, parts of no other, by Prefect's filters; the last first."""
+    only |= {"deployment_id": {"is_null_": False}, "parent_task_run_id": {"is_null_": True}}
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(
+            flow_filter=FlowFilter.model_validate({"name": {"any_": [flow]}}) if flow else None,
+            flow_run_filter=FlowRunFilter.model_validate(only),
+            sort=FlowRunSort.END_TIME_DESC,
+        )
