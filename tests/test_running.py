@@ -180,7 +180,7 @@ def test_the_dashboard_runs_deployments_and_is_found_by_runs(
     assert f"Dashboard    {url}" in by_hand.stdout
 
     started = run(
-        *("prefect", "deployment", "run", "main-flow/iris"),
+        *("prefect", "deployment", "run", "main-flow/iris-project"),
         *("--param", "test_data_ratio=0.3", "--param", "deployed=true"),
         cwd=project.path,
         PREFECT_API_URL=f"{url}/api",
@@ -241,10 +241,10 @@ def test_prefect_deploys_all_flows_and_a_worker_runs_one(project: BakedProject, 
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
             for command in (  # as in the project's README
-                "prefect work-pool create iris --type process",
+                "prefect work-pool create iris-project --type process",
                 "prefect deploy --all",
-                "prefect deployment run main-flow/iris --param seed=11",
-                "prefect worker start --pool iris --run-once",
+                "prefect deployment run main-flow/iris-project --param seed=11",
+                "prefect worker start --pool iris-project --run-once",
             ):
                 finished = run(*command.split(), cwd=project.path, PREFECT_API_URL=url)
                 assert finished.returncode == 0, finished.stdout + finished.stderr

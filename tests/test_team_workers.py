@@ -38,8 +38,10 @@ class Host:
 
     @contextmanager
     def worker(self, project: BakedProject, port: int) -> Iterator[subprocess.Popen[Any]]:
-        """Run a worker of the pool `iris` there, which does one run at a time."""
-        start = prefect("worker", "start", "--pool", "iris", "--name", self.name, "--limit", "1")
+        """Run a worker of the pool `iris-project` there, which does one run at a time."""
+        start = prefect(
+            "worker", "start", "--pool", "iris-project", "--name", self.name, "--limit", "1"
+        )
         with self.log(project).open("ab") as log:
             worker = subprocess.Popen(
                 ["ip", "netns", "exec", self.name, *start],
@@ -148,10 +150,10 @@ class Team:
 
 @pytest.fixture
 def team(project: BakedProject, run: Run) -> Iterator[Team]:
-    """Start a server with the pool `iris`, and the three deployments in it."""
+    """Start a server with the pool `iris-project`, and the three deployments in it."""
     team = Team(project, free_port(), run)
     with prefect_server(project, team.port, "0.0.0.0", **ASKED):
-        team.do("prefect work-pool create iris --type process")
+        team.do("prefect work-pool create iris-project --type process")
         team.do("prefect deploy --all")
         yield team
 
@@ -161,8 +163,8 @@ def test_two_workers_do_one_run_each_and_main_flow_starts_deployments(
 ) -> None:
     one, two = hosts
     with one.worker(project, team.port), two.worker(project, team.port):
-        team.do("prefect deployment run main-flow/iris --param seed=1")
-        team.do("prefect deployment run main-flow/iris --param seed=2")
+        team.do("prefect deployment run main-flow/iris-project --param seed=1")
+        team.do("prefect deployment run main-flow/iris-project --param seed=2")
         wait_for(lambda: team.states() == ["RUNNING"] * 2)
         assert {one.address, two.address} <= team.clients()
         # Two may try to submit the same run; one of them gets it.
@@ -173,7 +175,9 @@ def test_two_workers_do_one_run_each_and_main_flow_starts_deployments(
         wait_for(lambda: completed(project, "seed", 1) and completed(project, "seed", 2))
 
         # main-flow holds one worker, and so the other one does what it starts.
-        team.do("prefect deployment run main-flow/iris --param seed=3 --param deployed=true")
+        team.do(
+            "prefect deployment run main-flow/iris-project --param seed=3 --param deployed=true"
+        )
         wait_for(lambda: team.states() == ["COMPLETED"] * 5)
         wait_for(lambda: sorted(submitted(host, project) for host in hosts) == [2, 3])
         wait_for(lambda: completed(project, "seed", 3))
@@ -189,7 +193,7 @@ def test_another_worker_takes_over_what_a_killed_one_has_left(
     sooner.write_text(rule.replace("within: 90", "within: 40"), encoding="utf-8")
     team.do("prefect automation create --from-file sooner.yaml")
     with one.worker(project, team.port) as first:
-        team.do("prefect deployment run main-flow/iris --param seed=4")
+        team.do("prefect deployment run main-flow/iris-project --param seed=4")
         wait_for(lambda: len(list(project.path.glob("data/processed/*/run.json"))) == 1)
         wait_for(lambda: heartbeats(team) > 0, first)
         kill(first)  # and the run with it
