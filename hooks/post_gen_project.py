@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PAGES = ["buckets-and-clusters", "caching", "changing", "deploying", "settings"]
+PAGES = ["buckets-and-clusters", "caching", "changing", "deploying", "settings", "teams"]
 TRANSLATED_FILES = ["README.md", *(f"docs/{page}.md" for page in PAGES)]
 LICENCES = ["MIT", "BSD-3-Clause", "Apache-2.0"]
 LESSON_FILES = ["exercise.py", "solution.py", "test_lesson.py"]

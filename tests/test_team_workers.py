@@ -14,10 +14,11 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import BakedProject, Run
+from conftest import PROJECT_FOLDER, BakedProject, Run
 from cookiecutter.main import cookiecutter
 from measure import free_port
 from team import ASKED, kill, prefect, prefect_server, wait_for
+from template_copy import REPO
 from test_load import let_wait
 from test_running import ask, completed, plain_environment
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 __all__ = ["plain_environment"]  # a fixture
 
-TAKE_OVER = Path(__file__).resolve().parents[1] / "docs" / "team" / "take-over.yaml"
+TAKE_OVER = REPO / PROJECT_FOLDER / "docs" / "team" / "take-over.yaml"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Team:
         return f"http://127.0.0.1:{self.port}/api"
 
     def do(self, command: str) -> None:
-        """Run a command of Prefect's, as in docs/scaling.md."""
+        """Run a command of Prefect's, as in the project's docs/teams.md."""
         done = self.run(*command.split(), cwd=self.project.path, PREFECT_API_URL=self.url)
         assert done.returncode == 0, done.stdout + done.stderr
 
