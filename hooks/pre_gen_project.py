@@ -17,6 +17,7 @@ PATTERNS = [
     "*.py",
     "*.toml",
     "*.txt",
+    ".github/workflows/*",
     ".gitignore",
     "LICENSE",
     "data/raw/iris.csv",
