@@ -15,8 +15,8 @@ from conftest import BakedProject, Run
 
 
 def program(name: str) -> str:
-    """Return a program of the environment that runs the tests; skip where it has none."""
-    found = shutil.which(name, path=sysconfig.get_path("scripts"))
+    """Return a program of the environment or the machine; skip where there is none."""
+    found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
     return found or pytest.skip(f"needs {name}")
 
 
