@@ -3,7 +3,8 @@
 Keeps the files of the chosen language and licence, makes a first commit where that makes sense,
 and says what to do next. Runs on the standard library alone. A crash here would make cookiecutter
 delete the project, so what is not essential (git, printing) may fail and does no harm. The files
-are named one by one: with `--overwrite-if-exists` the folder may hold a person's own work.
+are named one by one: with `--overwrite-if-exists` the folder may hold a person's own work. With
+`--skip-if-file-exists` each file that was there before is the same in the end.
 What not every project needs is imported where it is used: imports are most of a hook's time.
 """
 
@@ -19,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PAGES = ["buckets-and-clusters", "caching", "changing", "deploying", "settings"]
+PAGES = ["buckets-and-clusters", "caching", "changing", "deploying", "settings", "teams"]
 TRANSLATED_FILES = ["README.md", *(f"docs/{page}.md" for page in PAGES)]
 LICENCES = ["MIT", "BSD-3-Clause", "Apache-2.0"]
 LESSON_FILES = ["exercise.py", "solution.py", "test_lesson.py"]
@@ -27,6 +28,7 @@ LESSON_FILES += ["LESSON.md", "LESSON.pt-BR.md", "texts.en.toml", "texts.pt-BR.t
 WORKSHOP_FILES = ["__init__.py", "conftest.py", "pytest.ini", "workshop/*.py", "workshop/*.toml"]
 ORIGINALS = "workshop/originals"  # the exercises as they were delivered
 FILES_WITH_LESSONS = ["runtime/cli.py", "pyproject.toml"]  # each line there that has the word
+SET_ASIDE = ".set-aside"  # copies of the files that were there: see pre_gen_project.py
 COMMIT_MESSAGE = "Generate the project"
 
 MESSAGES = {
@@ -43,20 +45,26 @@ MESSAGES = {
         "git failed": "O primeiro commit no git não foi feito: {}\nPara fazê-lo:",
     },
 }
-GIT_COMMANDS = ["git init", "git add --all", f'git commit --message "{COMMIT_MESSAGE}"']
+GIT_COMMANDS = [
+    "git init",
+    "git -c core.excludesFile= add --all",
+    f'git commit --message "{COMMIT_MESSAGE}"',
+]
 
 
 def main() -> None:
     """Finish the project in the current folder."""
     answers = json.loads(r"""{{ cookiecutter | tojson }}""")
     project = Path.cwd()
+    is_new = not (project / SET_ASIDE).exists()
+    skips_existing = any(not (project / "licenses" / name).read_bytes() for name in LICENCES)
     keep_language(project, answers["language"])
     keep_licence(project, answers["license"])
     if answers["lessons"] == "no":
         remove_lessons(project)
     else:
         keep_originals(project)
-    put_exercises_back(project)
+    put_back(project, everything=skips_existing)
 
     if is_update_by_cruft(project, answers):
         return
@@ -64,7 +72,7 @@ def main() -> None:
     hint = ""
     if "_commit" in answers:  # cruft adds a file of its own after this, so the commit must wait
         hint = messages["commit"]
-    elif shutil.which("git") and not is_inside_work_tree(project):
+    elif is_new and shutil.which("git") and not is_inside_work_tree(project):
         failure = make_first_commit(project, answers["author_name"])
         hint = messages["git failed"].format(failure) if failure else ""
     commands = ["main.py"]
@@ -129,10 +137,26 @@ def keep_originals(project: Path) -> None:
         shutil.copyfile(exercise, originals / f"{exercise.parent.name}.txt")
 
 
-def put_exercises_back(project: Path) -> None:
-    """Give a student's exercises, which `pre_gen_project.py` has set aside, their name again."""
-    for exercise in (project / "lessons").glob("[0-9][0-9]_*/exercise.student"):
-        exercise.replace(exercise.with_suffix(".py"))
+def put_back(project: Path, *, everything: bool) -> None:
+    """Put back what `pre_gen_project.py` has set aside: everything, or what a student has edited.
+
+    A file that has not changed is not written.
+    """
+    set_aside = project / SET_ASIDE
+    originals = set_aside / "lessons" / ORIGINALS
+    for copy in [path for path in set_aside.rglob("*") if path.is_file()]:
+        name = copy.relative_to(set_aside)
+        if not everything:
+            original = originals / f"{name.parent.name}.txt"
+            if not name.match("lessons/[0-9][0-9]_*/exercise.py") or (
+                original.exists() and original.read_bytes() == copy.read_bytes()
+            ):
+                continue
+        target = project / name
+        if not target.exists() or target.read_bytes() != copy.read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(copy, target)
+    shutil.rmtree(set_aside, ignore_errors=True)
 
 
 def is_update_by_cruft(project: Path, answers: dict[str, Any]) -> bool:
@@ -172,6 +196,7 @@ def git(project: Path, *arguments: str) -> str:
     import subprocess
 
     settings = [f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "core.safecrlf=false"]
+    settings.append("core.excludesFile=")  # else a user's `*.csv` would leave the data out
     options = [word for setting in settings for word in ("-c", setting)]
     outer = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
     finished = subprocess.run(

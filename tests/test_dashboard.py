@@ -46,7 +46,7 @@ class Dashboard:
     asked: set[str] = field(default_factory=set)  # hosts that the page has sent something to
     earlier_runs: set[str] = field(default_factory=set)  # ids, when a run was last chosen
 
-    def open_deployment(self, flow: str, name: str = "iris") -> None:
+    def open_deployment(self, flow: str, name: str = "iris-project") -> None:
         """Go to a deployment from the front page, as a person does."""
         self.page.goto(self.terminal.url)
         self.page.get_by_role("link", name="Deployments").click()
@@ -323,7 +323,7 @@ def test_the_schedule_is_paused_and_resumed(dashboard: Dashboard) -> None:
         """Return how many runs the server has planned."""
         return len(dashboard.ask("/flow_runs/filter", flow_runs=PLANNED))
 
-    dashboard.open_deployment("main-flow", "iris-schedule")
+    dashboard.open_deployment("main-flow", "iris-project-schedule")
     page.get_by_text("Every 1 day").wait_for()
     page.get_by_text("Next Run").wait_for()
     turn_switch(dashboard, to=False)

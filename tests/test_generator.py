@@ -142,8 +142,8 @@ def test_nothing_is_left_over(default_project: BakedProject) -> None:
     for path in default_project.files():
         content = path.read_bytes()
         assert content.strip(), f"{path} is empty"
-        if path.suffix not in {".png", ".parquet", ".skops"}:
-            assert b"{{" not in content, path
+        if path.suffix not in {".png", ".parquet", ".skops"} and "-pool" not in path.name:
+            assert b"{{" not in content.replace(b"${{", b""), path  # GitHub's
             assert b"{%" not in content, path
         assert "{{" not in str(path.relative_to(default_project.path))
 
@@ -189,7 +189,8 @@ def test_the_lessons_are_there_in_both_languages(run: Run, bake: Bake, language:
         assert project.text(name) == project.text(exercise), "it is what `reset` puts back"
     assert_all_parses(project)
     for path in project.files():
-        assert "{{" not in path.read_text(encoding="utf-8"), path
+        if "-pool" not in path.name:  # whose gaps Prefect fills
+            assert "{{" not in path.read_text(encoding="utf-8").replace("${{", ""), path
     listed = run(sys.executable, "main.py", "lessons", "list", cwd=project.path)
     assert {"en": "1 Tasks: open\n", "pt-BR": "1 Tarefas: em aberto\n"}[language] in listed.stdout
 

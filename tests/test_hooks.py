@@ -167,6 +167,38 @@ def test_the_user_s_own_identity_is_used(run: Run, template: Path, tmp_path: Pat
     assert git(tmp_path / "iris-project", "log", "--format=%an <%ae>") == "Bea <bea@example.org>"
 
 
+EVERYTHING = "*.csv\ndata/\n*.json\n*.toml\n.vscode/\n.github/\nlib/\ntests/\ndocs/\n"
+
+
+def test_a_clone_has_all_files_whatever_the_user_s_git_ignores(
+    run: Run, template: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "ignored").write_text(EVERYTHING, encoding="utf-8")
+    settings = tmp_path / "gitconfig"
+    settings.write_text(
+        f"[core]\nexcludesFile = {(tmp_path / 'ignored').as_posix()}\n", encoding="utf-8"
+    )
+    command = ["cookiecutter", template, "--no-input"]
+    run(*command, cwd=tmp_path, GIT_CONFIG_GLOBAL=str(settings))
+    git(tmp_path, "clone", "iris-project", "clone")
+    clone, project = BakedProject(tmp_path / "clone"), BakedProject(tmp_path / "iris-project")
+    assert clone.names() == project.names()
+    finished = run(sys.executable, "main.py", "run", "data-engineer", cwd=clone.path)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_in_another_repository_the_data_is_not_ignored(
+    run: Run, template: Path, tmp_path: Path
+) -> None:
+    git(tmp_path, "init")
+    (tmp_path / ".git" / "info" / "exclude").write_text("*.csv\n", encoding="utf-8")
+    run("cookiecutter", template, "--no-input", cwd=tmp_path)
+    (tmp_path / "iris-project" / "data" / "interim").mkdir()
+    (tmp_path / "iris-project" / "data" / "interim" / "x.parquet").write_bytes(b"")
+    git(tmp_path, "add", "--all")
+    assert git(tmp_path, "ls-files", "iris-project/data") == "iris-project/data/raw/iris.csv"
+
+
 @POSIX
 def test_neither_hooks_nor_signing_of_the_user_get_in_the_way(
     run: Run, template: Path, tmp_path: Path
@@ -229,7 +261,7 @@ def test_a_commit_that_fails_is_a_hint(run: Run, template: Path, tmp_path: Path)
     assert finished.returncode == 0
     assert "The first git commit was not made: " in finished.stdout
     assert "nonsense" in finished.stdout
-    assert "git add --all\n" in finished.stdout
+    assert "git -c core.excludesFile= add --all\n" in finished.stdout
     assert "README.md" in BakedProject(tmp_path / "iris-project").names()
 
 

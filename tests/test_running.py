@@ -180,7 +180,7 @@ def test_the_dashboard_runs_deployments_and_is_found_by_runs(
     assert f"Dashboard    {url}" in by_hand.stdout
 
     started = run(
-        *("prefect", "deployment", "run", "main-flow/iris"),
+        *("prefect", "deployment", "run", "main-flow/iris-project"),
         *("--param", "test_data_ratio=0.3", "--param", "deployed=true"),
         cwd=project.path,
         PREFECT_API_URL=f"{url}/api",
@@ -223,9 +223,9 @@ def test_a_schedule_goes_on_after_serve_was_killed_during_a_run(
     second.press_ctrl_c()
 
 
-def test_prefect_deploys_all_flows_and_a_worker_runs_one(project: BakedProject, run: Run) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
+@contextmanager
+def prefect_server(project: BakedProject, port: int) -> Iterator[None]:
+    """Run `prefect server start` in a project's folder until the end."""
     prefect = shutil.which("prefect", path=sysconfig.get_path("scripts"))
     assert prefect
     with subprocess.Popen(
@@ -236,21 +236,70 @@ def test_prefect_deploys_all_flows_and_a_worker_runs_one(project: BakedProject, 
     ) as server:
         try:
             deadline = time.monotonic() + LONG
-            while not answers(f"{url}/health"):
+            while not answers(f"http://127.0.0.1:{port}/api/health"):
                 assert server.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
-            for command in (  # as in the project's README
-                "prefect work-pool create iris --type process",
-                "prefect deploy --all",
-                "prefect deployment run main-flow/iris --param seed=11",
-                "prefect worker start --pool iris --run-once",
-            ):
-                finished = run(*command.split(), cwd=project.path, PREFECT_API_URL=url)
-                assert finished.returncode == 0, finished.stdout + finished.stderr
+            yield
         finally:
             server.terminate()
+
+
+def test_prefect_deploys_all_flows_and_a_worker_runs_one(project: BakedProject, run: Run) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    with prefect_server(project, port):
+        for command in (  # as in the project's README
+            "prefect work-pool create iris-project --type process",
+            "prefect deploy --all",
+            "prefect deployment run main-flow/iris-project --param seed=11",
+            "prefect worker start --pool iris-project --run-once",
+        ):
+            finished = run(*command.split(), cwd=project.path, PREFECT_API_URL=url)
+            assert finished.returncode == 0, finished.stdout + finished.stderr
     assert completed(project, "seed", 11), finished.stdout + finished.stderr
+
+
+PULLS = {"git": "git_clone", "a folder": "set_working_directory"}
+
+
+@pytest.mark.parametrize("kind", PULLS)
+def test_a_worker_elsewhere_finds_the_project_as_prefect_yaml_shows(
+    template: Path, run: Run, tmp_path: Path, kind: str
+) -> None:
+    made = cookiecutter(str(template), no_input=True, output_dir=str(tmp_path / "here"))
+    project, there = BakedProject(Path(made)), tmp_path / "there"
+    there.mkdir()
+    branch = run("git", "branch", "--show-current", cwd=project.path).stdout.strip()
+    described = project.text("prefect.yaml")
+    [commented] = [
+        block
+        for block in re.findall(r"^# pull:\n(?:#  .+\n)+", described, re.MULTILINE)
+        if PULLS[kind] in block
+    ]
+    pull = re.sub("^# ", "", commented, flags=re.MULTILINE)
+    pull = pull.replace("https://github.com/YOU/iris-project", project.path.as_uri())
+    pull = pull.replace("branch: main", f"branch: {branch}")
+    pull = pull.replace(
+        "/srv/iris-project", shutil.copytree(project.path, tmp_path / "srv").as_posix()
+    )
+    (project.path / "prefect.yaml").write_text(described.replace(commented, pull), "utf-8")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    with prefect_server(project, port):
+        for command in (
+            "prefect work-pool create iris-project --type process",
+            "prefect deploy --all",
+            "prefect deployment run data-engineer/iris-project",
+        ):
+            finished = run(*command.split(), cwd=project.path, PREFECT_API_URL=url)
+            assert finished.returncode == 0, finished.stdout + finished.stderr
+        start = "prefect worker start --pool iris-project --run-once"
+        worked = run(*start.split(), cwd=there, PREFECT_API_URL=url, PREFECT_HOME=str(tmp_path))
+    assert f"Executing deployment step: {PULLS[kind]}" in worked.stderr + worked.stdout
+    assert "Task run 'split_data-" in worked.stderr + worked.stdout
+    assert not list(project.path.glob("data/processed/*")), "the run is elsewhere"
+    assert len(list(tmp_path.glob("srv/data/processed/*/run.json"))) == (kind == "a folder")
 
 
 def answers(url: str) -> bool:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import BakedProject, Run
+from conftest import PROJECT_FOLDER, BakedProject, Run
 from measure import free_port
 from team import KEY, kill, prefect_server, wait_for
+from template_copy import REPO
 from test_cloud import assert_no_server_was_started
 from test_running import Terminal, only_json, open_terminal, plain_environment, project
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 __all__ = ["open_terminal", "plain_environment", "project"]  # fixtures
 
-NGINX = Path(__file__).resolve().parents[1] / "docs" / "team" / "nginx.conf"
+NGINX = REPO / PROJECT_FOLDER / "docs" / "team" / "nginx.conf"
 FRONT = """
 daemon off;
 master_process off;
@@ -71,7 +72,7 @@ def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
 def entrance(
     project: BakedProject, plain_environment: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Entrance]:
-    """Start a server with a key, and nginx with docs/team/nginx.conf in front of it."""
+    """Start a server with a key, and nginx with the project's nginx.conf in front of it."""
     nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/bin:/opt/homebrew/bin")
     if not nginx or not shutil.which("openssl"):
         pytest.skip("needs nginx and openssl (Debian: apt-get install nginx openssl)")

@@ -14,10 +14,11 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import BakedProject, Run
+from conftest import PROJECT_FOLDER, BakedProject, Run
 from cookiecutter.main import cookiecutter
 from measure import free_port
 from team import ASKED, kill, prefect, prefect_server, wait_for
+from template_copy import REPO
 from test_load import let_wait
 from test_running import ask, completed, plain_environment
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 __all__ = ["plain_environment"]  # a fixture
 
-TAKE_OVER = Path(__file__).resolve().parents[1] / "docs" / "team" / "take-over.yaml"
+TAKE_OVER = REPO / PROJECT_FOLDER / "docs" / "team" / "take-over.yaml"
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,10 @@ class Host:
 
     @contextmanager
     def worker(self, project: BakedProject, port: int) -> Iterator[subprocess.Popen[Any]]:
-        """Run a worker of the pool `iris` there, which does one run at a time."""
-        start = prefect("worker", "start", "--pool", "iris", "--name", self.name, "--limit", "1")
+        """Run a worker of the pool `iris-project` there, which does one run at a time."""
+        start = prefect(
+            "worker", "start", "--pool", "iris-project", "--name", self.name, "--limit", "1"
+        )
         with self.log(project).open("ab") as log:
             worker = subprocess.Popen(
                 ["ip", "netns", "exec", self.name, *start],
@@ -115,7 +118,7 @@ class Team:
         return f"http://127.0.0.1:{self.port}/api"
 
     def do(self, command: str) -> None:
-        """Run a command of Prefect's, as in docs/scaling.md."""
+        """Run a command of Prefect's, as in the project's docs/teams.md."""
         done = self.run(*command.split(), cwd=self.project.path, PREFECT_API_URL=self.url)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -148,10 +151,10 @@ class Team:
 
 @pytest.fixture
 def team(project: BakedProject, run: Run) -> Iterator[Team]:
-    """Start a server with the pool `iris`, and the three deployments in it."""
+    """Start a server with the pool `iris-project`, and the three deployments in it."""
     team = Team(project, free_port(), run)
     with prefect_server(project, team.port, "0.0.0.0", **ASKED):
-        team.do("prefect work-pool create iris --type process")
+        team.do("prefect work-pool create iris-project --type process")
         team.do("prefect deploy --all")
         yield team
 
@@ -161,8 +164,8 @@ def test_two_workers_do_one_run_each_and_main_flow_starts_deployments(
 ) -> None:
     one, two = hosts
     with one.worker(project, team.port), two.worker(project, team.port):
-        team.do("prefect deployment run main-flow/iris --param seed=1")
-        team.do("prefect deployment run main-flow/iris --param seed=2")
+        team.do("prefect deployment run main-flow/iris-project --param seed=1")
+        team.do("prefect deployment run main-flow/iris-project --param seed=2")
         wait_for(lambda: team.states() == ["RUNNING"] * 2)
         assert {one.address, two.address} <= team.clients()
         # Two may try to submit the same run; one of them gets it.
@@ -173,7 +176,9 @@ def test_two_workers_do_one_run_each_and_main_flow_starts_deployments(
         wait_for(lambda: completed(project, "seed", 1) and completed(project, "seed", 2))
 
         # main-flow holds one worker, and so the other one does what it starts.
-        team.do("prefect deployment run main-flow/iris --param seed=3 --param deployed=true")
+        team.do(
+            "prefect deployment run main-flow/iris-project --param seed=3 --param deployed=true"
+        )
         wait_for(lambda: team.states() == ["COMPLETED"] * 5)
         wait_for(lambda: sorted(submitted(host, project) for host in hosts) == [2, 3])
         wait_for(lambda: completed(project, "seed", 3))
@@ -189,7 +194,7 @@ def test_another_worker_takes_over_what_a_killed_one_has_left(
     sooner.write_text(rule.replace("within: 90", "within: 40"), encoding="utf-8")
     team.do("prefect automation create --from-file sooner.yaml")
     with one.worker(project, team.port) as first:
-        team.do("prefect deployment run main-flow/iris --param seed=4")
+        team.do("prefect deployment run main-flow/iris-project --param seed=4")
         wait_for(lambda: len(list(project.path.glob("data/processed/*/run.json"))) == 1)
         wait_for(lambda: heartbeats(team) > 0, first)
         kill(first)  # and the run with it

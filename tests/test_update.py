@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 import subprocess
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT_FOLDER, BakedProject, Run
+from conftest import PROJECT_FOLDER, Bake, BakedProject, Run
 
 OWN_FILES = ["notes.md", "notes.pt-BR.md", "licenses/MY-DATA", ".venv/lib/x.pt-BR.md"]
 OWN_FILES += ["docs/notes.pt-BR.md", "lessons/01_tasks/mine.py", "lessons/notes.md"]
@@ -87,7 +90,73 @@ def test_overwriting_keeps_the_exercises_that_a_student_has_edited(
         assert [name for name in project.names() if name.startswith("lessons/")] == [solved]
     else:
         assert project.text("lessons/workshop/originals/01_tasks.txt") == delivered
-        assert not [name for name in project.names() if name.endswith(".student")]
+        assert ".set-aside" not in {path.name for path in project.path.iterdir()}
+
+
+@pytest.mark.parametrize("answers", [["language=pt-BR", "license=none"], ["lessons=yes"]])
+def test_skipping_what_exists_keeps_each_file_of_a_person(
+    run: Run, template: Path, tmp_path: Path, answers: list[str]
+) -> None:
+    run("cookiecutter", template, "--no-input", "lessons=yes", cwd=tmp_path)
+    project = BakedProject(tmp_path / "iris-project")
+    generated = project.names()
+    for name in (*generated, "README.pt-BR.md", "licenses/MIT", "runtime/server/mine.py"):
+        (project.path / name).parent.mkdir(exist_ok=True)
+        (project.path / name).write_text(f'mine, about lessons\nlicense = "none"\n{name}', "utf-8")
+    mine = {name: project.text(name) for name in project.names()}
+    lost = ["docs/caching.md", "flows/tune.py", "LICENSE", "pyproject.toml"]
+    for name in lost:
+        (project.path / name).unlink()
+    again = ["--no-input", "-f", "-s", *answers]
+    finished = run("cookiecutter", template, *again, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    for name in mine.keys() - set(lost):
+        assert project.text(name) == mine[name], name
+    without = {"LICENSE"} if "license=none" in answers else set()
+    assert set(project.names()) == mine.keys() - without, "what was lost is there again, no more"
+    assert tomllib.loads(project.text("pyproject.toml"))["project"]["name"] == "iris-project-flows"
+    assert ("lessons" in project.text("pyproject.toml")) == ("lessons=yes" in answers)
+    portuguese = "language=pt-BR" in answers
+    assert project.text("docs/caching.md").startswith("# Cache e" if portuguese else "# Caching")
+
+
+def test_a_folder_that_holds_a_repository_s_first_files_keeps_them(
+    run: Run, template: Path, tmp_path: Path
+) -> None:
+    project = BakedProject(tmp_path / "iris-project")
+    project.path.mkdir()
+    mine = {"README.md": "# Mine\n", "LICENSE": "Mine\n", "notes.ipynb": "{}"}
+    for name, text in mine.items():
+        (project.path / name).write_text(text, encoding="utf-8")
+    finished = run("cookiecutter", template, "--no-input", "-f", "-s", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert {name: project.text(name) for name in mine} == mine
+    assert {"main.py", "docs/caching.md", "flows/tune.py"} <= set(project.names())
+    assert not [name for name in project.names() if "pt-BR" in name or "licenses" in name]
+    assert not (project.path / ".git").exists(), "the first commit is for a new project"
+
+
+def test_each_file_that_cookiecutter_never_skips_is_set_aside(
+    template: Path, bake: Bake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = bake(lessons="yes").path
+    monkeypatch.chdir(project)
+    runpy.run_path(str(template / "hooks" / "pre_gen_project.py"), run_name="__main__")
+    questions = json.loads((template / "cookiecutter.json").read_text(encoding="utf-8"))
+    names = [
+        path.relative_to(template / PROJECT_FOLDER)
+        for path in (template / PROJECT_FOLDER).rglob("*")
+        if path.is_file()
+    ]
+    never_skipped = {
+        name
+        for name in names
+        for pattern in questions["_copy_without_render"]
+        if fnmatch(str(name), pattern)
+    }
+    assert {name for name in never_skipped if (project / name).exists()} <= {
+        path.relative_to(project / ".set-aside") for path in (project / ".set-aside").rglob("*")
+    }
 
 
 def test_a_zip_file_of_the_repository_works(run: Run, template: Path, tmp_path: Path) -> None:
@@ -117,7 +186,7 @@ def test_cruft_creates_and_updates(run: Run, template_repo: Path, tmp_path: Path
         "cruft", "create", template_repo, "--no-input", "--extra-context", answers, cwd=tmp_path
     )
     assert created.returncode == 0, created.stdout + created.stderr
-    assert "git add --all" in created.stdout
+    assert " add --all" in created.stdout
     [path] = (folder for folder in tmp_path.iterdir() if (folder / ".cruft.json").exists())
     project = BakedProject(path)
     assert not (path / ".git").exists(), "cruft's own file would not be in the commit"

@@ -42,6 +42,7 @@ os.chdir(PROJECT)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 SERVER = server.use_server()
 
+NAME = "{{ cookiecutter.project_slug }}"  # of deployments, as prefect.yaml stands in the folder
 PROJECT_FILES = ("main.py", "flows", "ml", "runtime", "data/raw", "params.json", "*.toml", "*.yaml")
 PATIENCE_SECONDS = 600  # a test that waits this long fails; none waits when all is well
 

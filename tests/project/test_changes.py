@@ -219,3 +219,25 @@ def test_rows_from_parquet_and_from_a_database(changed: Path, python: Main) -> N
         assert "Accuracy     93.33%" in printed
         raw_file = run_json(changed)["raw_file"]
         assert isinstance(raw_file, dict) and raw_file["path"] == f"data/raw/{name}"
+
+
+@pytest.mark.slow
+def test_without_the_example_the_rest_runs_and_passes_its_tests(
+    changed: Path, python: Main
+) -> None:
+    removal, start = blocks("Without the example", "bash")
+    for name in re.findall(r"[\w/]+\.\w+", removal):
+        (changed / name).unlink()
+    assert "There is no flow 'main-flow'" in python("main.py", exit_code=2)
+    described = (changed / "prefect.yaml").read_text(encoding="utf-8")
+    gone = r"  - name: .*\n    entrypoint: flows/(?!main_flow)(?:    .*\n|.*\n)*?(?=\n|\Z)"
+    described = re.sub(gone, "", described).replace("*work_pool\n", "{name: *project}\n")
+    (changed / "prefect.yaml").write_text(described, encoding="utf-8")
+    for line in start.splitlines():
+        printed = python(*line.split()[1:])
+    assert "Twice 21 is 42" in printed
+    assert re.search("^Checkpoints  data/processed/", printed, re.MULTILINE)
+    assert "double-0" in python("main.py", "visualize")
+    assert run_json(changed)["state"] == "Completed"
+    own_tests(python)
+    python("-m", "ruff", "check", ".")

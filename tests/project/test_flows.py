@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import time_machine
-from conftest import PROJECT, Answer, facts, outputs, wait_until
+from conftest import NAME, PROJECT, Answer, facts, outputs, wait_until
 from flows import main_flow as whole
 from flows.data_engineer import (
     data_engineer,
@@ -785,7 +785,7 @@ def deployed(in_flow: Path, prefect_server: Any, monkeypatch: pytest.MonkeyPatch
 
     def run_now(name: str, parameters: dict[str, Any]) -> Any:
         flow_run: Any = run_deployment(name, parameters=parameters, timeout=0)
-        module = name.removesuffix("/iris").replace("-", "_")
+        module = name.removesuffix(f"/{NAME}").replace("-", "_")
         environment = {
             "PREFECT_API_URL": prefect_server.api_url,
             "PREFECT__FLOW_RUN_ID": str(flow_run.id),
@@ -803,7 +803,7 @@ def deployed(in_flow: Path, prefect_server: Any, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(whole, "run_deployment", run_now)
     with get_client(sync_client=True) as client:
         for name in ("data-engineer", "data-science"):
-            client.create_deployment(client.create_flow_from_name(name), "iris")
+            client.create_deployment(client.create_flow_from_name(name), NAME)
 
 
 @pytest.mark.usefixtures("deployed")
@@ -833,7 +833,7 @@ def test_row_12_a_deployed_part_that_fails_ends_the_run_in_a_sentence(
 ) -> None:
     answer = command("--param", "raw_path=data/raw/none.csv", "--param", "deployed=true")
     assert answer.exit_code == 2
-    assert answer.err.startswith("Error: data-engineer/iris did not succeed: ")
+    assert answer.err.startswith(f"Error: data-engineer/{NAME} did not succeed: ")
     assert "there is no such file: check its path" in answer.err
     assert outputs(in_flow) == []
 

@@ -30,7 +30,7 @@ import pandas as pd
 import prefect
 import pytest
 import yaml
-from conftest import HOME, PROJECT, SERVER, Answer, facts, wait_until
+from conftest import HOME, NAME, PROJECT, SERVER, Answer, facts, wait_until
 from flows.data_engineer import data_engineer
 from ml.data import BadData
 from ml.model import new_model, train
@@ -480,7 +480,7 @@ def test_predict_opens_no_pickle_and_no_damaged_model(
 
 def test_row_06_prefect_yaml_describes_the_flows() -> None:
     described = yaml.safe_load((PROJECT / "prefect.yaml").read_text("utf-8"))
-    assert [one["name"] for one in described["deployments"]] == ["iris"] * len(FLOWS)
+    assert [one["name"] for one in described["deployments"]] == [NAME] * len(FLOWS)
     names = {load_flow_from_entrypoint(one["entrypoint"]).name for one in described["deployments"]}
     assert names == set(FLOWS)
     for one in described["deployments"]:
@@ -505,10 +505,11 @@ def test_row_13_the_schedule_is_that_of_main_flow_alone_and_its_runs_never_overl
 ) -> None:
     answer = command("serve", *options, *(["--timezone", "America/Sao_Paulo"] if options else []))
     assert (answer.exit_code, answer.err) == (0, "")
-    names = {f"{name}/iris" for name in FLOWS} | ({"main-flow/iris-schedule"} if options else set())
+    names = {f"{name}/{NAME}" for name in FLOWS}
+    names |= {f"main-flow/{NAME}-schedule"} if options else set()
     assert {f"{one.flow_name}/{one.name}" for one in deployments_to_serve} == names
     for one in deployments_to_serve:
-        if one.name == "iris":
+        if one.name == NAME:
             assert (one.schedules, one.concurrency_limit) == ([], None)
             continue
         schedule = one.schedules[0].schedule
@@ -1069,7 +1070,7 @@ def test_a_new_file_in_flows_is_found_by_every_command(
     assert answer.exit_code == 0, answer.err
     assert "greet" in answer.out
     assert command("serve").exit_code == 0
-    assert "say-hello/iris" in {f"{one.flow_name}/{one.name}" for one in deployments_to_serve}
+    assert f"say-hello/{NAME}" in {f"{one.flow_name}/{one.name}" for one in deployments_to_serve}
 
 
 MANY_TASKS = """

@@ -1,7 +1,9 @@
 """The flow `main-flow`: `data-engineer`, and when it has succeeded `data-science` on its output."""
 
+from pathlib import Path
 from typing import Any
 
+import yaml
 from prefect import flow
 from prefect.deployments import run_deployment
 
@@ -42,7 +44,7 @@ def main_flow(
         return data_science(checkpoint, model_params, min_accuracy)
 
     run_and_wait(
-        "data-engineer/iris",
+        "data-engineer",
         raw_path=raw_path,
         target_col=target_col,
         test_data_ratio=test_data_ratio,
@@ -51,7 +53,7 @@ def main_flow(
         unlabelled=unlabelled,
     )
     run_and_wait(
-        "data-science/iris",
+        "data-science",
         checkpoint=current_run(),
         model_params=model_params,
         min_accuracy=min_accuracy,
@@ -59,8 +61,10 @@ def main_flow(
     return current_run()
 
 
-def run_and_wait(deployment: str, **parameters: Any) -> None:
-    """Run a deployment to its end, as part of this run; raise `UserError` if it fails."""
+def run_and_wait(name: str, **parameters: Any) -> None:
+    """Run the deployment of a flow, as part of this run; raise `UserError` if it fails."""
+    described = (Path(__file__).parents[1] / "prefect.yaml").read_text(encoding="utf-8")
+    deployment = f"{name}/{yaml.safe_load(described)['name']}"
     flow_run: Any = run_deployment(deployment, parameters=parameters)
     if not flow_run.state.is_completed():
         raise UserError(f"{deployment} did not succeed: {flow_run.state.message}")

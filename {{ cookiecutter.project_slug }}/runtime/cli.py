@@ -18,7 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from runtime import settings
-from runtime.discovery import find_flows
+from runtime.discovery import FlowSource, find_flows
 from runtime.errors import UserError, is_for_user, without_password
 
 FLOWS = find_flows()
@@ -39,7 +39,7 @@ except FileNotFoundError:
 
 app = App(
     name="main.py",
-    help="Iris with Prefect: prepare the data, train a model, report how good it is.",
+    help="Data science with Prefect: prepare data, train a model, report how good it is.",
     help_epilogue="Any command with --debug shows the whole traceback of an error.",
     version_flags=[],
 )
@@ -69,7 +69,7 @@ def run(
     from runtime.parameters import read_parameters
     from runtime.server import settings_for, use_server, wait_until_ready
 
-    source = FLOWS[flow]
+    source = find_flow(flow)
     file = STARTED_IN / param_file if param_file else None
     parameters = read_parameters(source, param or [], file)
     check_settings()
@@ -146,7 +146,21 @@ def visualize(flow: FlowName = "main-flow") -> None:
     """
     from runtime.graphs import draw
 
-    print(draw(FLOWS[flow].load()))
+    print(draw(find_flow(flow).load()))
+
+
+@app.command
+def new_flow(name: str) -> None:
+    """Write a flow with one task, and a test of it.
+
+    Parameters
+    ----------
+    name
+        Name of the flow, such as clean-data.
+    """
+    from runtime.scaffold import write_flow
+
+    print(*write_flow(name, FLOWS), sep="\n")
 
 
 @app.command
@@ -301,6 +315,13 @@ def run_command(arguments: list[str]) -> int:
     atexit.register(end)  # the first to be registered, the last to be called
     exit_codes.append(main(arguments))
     return exit_codes[0]
+
+
+def find_flow(name: str) -> FlowSource:
+    """Return a flow by its name; raise `UserError` where it is the default one, and not there."""
+    if name not in FLOWS:
+        raise UserError(f"There is no flow {name!r}: `python main.py new-flow {name}` writes one.")
+    return FLOWS[name]
 
 
 def print_error(error: Exception) -> int:

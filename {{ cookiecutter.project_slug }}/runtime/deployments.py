@@ -27,7 +27,7 @@ from runtime.errors import UserError
 from runtime.notifications import notify_of_stillborn
 from runtime.runs import mark_killed_runs
 
-SCHEDULED, SCHEDULE_NAME = "main-flow", "iris-schedule"
+SCHEDULED = "main-flow"
 # A run that comes due while another is still going is cancelled: runs never overlap or pile up.
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
@@ -92,10 +92,12 @@ def serve_flows(schedule: Schedule | None) -> None:
     The schedule is a deployment of its own: a run that a person starts is never cancelled for it.
     """
     text = (settings.ROOT / "prefect.yaml").read_text(encoding="utf-8")
-    described = {each["entrypoint"]: each for each in yaml.safe_load(text)["deployments"]}
+    project = yaml.safe_load(text)
+    described = {each["entrypoint"]: each for each in project["deployments"]}
+    schedule_name = f"{project['name']}-schedule"
     tags = [tag for each in described.values() for tag in each["tags"]][:1]  # the project's name
     for source in find_flows().values():
-        described.setdefault(source.entrypoint, {"name": "iris", "tags": tags})
+        described.setdefault(source.entrypoint, {"name": project["name"], "tags": tags})
     deployments: list[Any] = []
     for entrypoint, each in described.items():
         flow: Flow[..., str] = load_flow_from_entrypoint(entrypoint)
@@ -103,11 +105,11 @@ def serve_flows(schedule: Schedule | None) -> None:
         deployments.append(flow.to_deployment(name=each["name"], **about))
         if schedule is not None and flow.name == SCHEDULED:
             on_schedule: dict[str, Any] = {"schedule": schedule, "concurrency_limit": ONE_AT_A_TIME}
-            deployments.append(flow.to_deployment(name=SCHEDULE_NAME, **about, **on_schedule))
+            deployments.append(flow.to_deployment(name=schedule_name, **about, **on_schedule))
 
     # An earlier schedule goes; if it was killed during a run, so does the place that the run held.
     with get_client(sync_client=True) as client, suppress(ObjectNotFound):
-        earlier = client.read_deployment_by_name(f"{SCHEDULED}/{SCHEDULE_NAME}")
+        earlier = client.read_deployment_by_name(f"{SCHEDULED}/{schedule_name}")
         client.delete_deployment(earlier.id)
     threading.Thread(target=_look_for_killed, args=[datetime.now(UTC)], daemon=True).start()
     # Prefect would take up a run ten seconds before it is due: then it counts as going on, and the

@@ -23,7 +23,8 @@ def prefect_server() -> Iterator[None]:
 def project(prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which flows run: they read its data, and leave their outputs there."""
     for name in ("data/raw", "ml"):
-        shutil.copytree(settings.ROOT / name, tmp_path / name)
+        if (settings.ROOT / name).is_dir():
+            shutil.copytree(settings.ROOT / name, tmp_path / name)
     shutil.copy(settings.ROOT / "pyproject.toml", tmp_path)
     monkeypatch.setattr(settings, "ROOT", tmp_path)
     return tmp_path
