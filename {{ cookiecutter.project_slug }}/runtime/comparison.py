@@ -27,7 +27,6 @@ Row = dict[str, Any]  # by the name of a column; what a run does not have is mis
 FIRST = ("run", "flow", "started", "seconds", "state", "accuracy")
 GAP = 2  # spaces between two columns of the terminal
 COMPARED = ("flow", "state", "reads", "raw_file", "data", "versions", "metrics", "code")
-STRANGE = f"{PROCESSED}/{{}}/run.json is not what a run writes."
 DAMAGES = (AttributeError, TypeError, ValueError)  # a person may have edited a run.json
 
 
@@ -96,7 +95,7 @@ def _read(flow: str | None, last: int | None) -> list[tuple[Row, Row]]:
         try:
             runs.append((_cells(run, known, sources), dict(_flat(_parameters(known)))))
         except DAMAGES:
-            say_once(f"{STRANGE.format(run)} This run is left out.")
+            say_once(f"{_strange(run)} This run is left out.")
     if not runs:
         raise UserError("There is no run yet: `python main.py` starts one.")
     chosen = [run for run in runs if flow in (None, run[0]["flow"])][:last]
@@ -138,7 +137,11 @@ def _facts(run: str) -> Row:
         compared = {name: known.get(name) for name in COMPARED}
         return dict(_flat({"parameters": _parameters(facts), **compared}))
     except DAMAGES:
-        raise UserError(STRANGE.format(run)) from None
+        raise UserError(_strange(run)) from None
+
+
+def _strange(run: str) -> str:
+    return f"{storage(PROCESSED).location(run)}/run.json is not what a run writes."
 
 
 def _find(part: str) -> str:
