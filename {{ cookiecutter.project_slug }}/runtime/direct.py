@@ -71,12 +71,13 @@ def _server() -> server.Server:
     elif api_url := PREFECT_API_URL.value():
         server.wait_until_ready(chosen := server.Server(api_url))
         return chosen
-    _own = server.use_server()
+    chosen = server.use_server()
     read_settings()
-    server.wait_until_ready(_own)
+    server.wait_until_ready(chosen)
     for run in mark_killed_runs():
         print(f"The run {run} was killed: it is marked as Crashed.", file=sys.stderr)
-    return _own
+    _own = chosen if chosen.is_own else None
+    return chosen
 
 
 def _after_prefect(traceback: TracebackType | None) -> TracebackType | None:
