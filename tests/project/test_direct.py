@@ -114,7 +114,7 @@ def test_an_error_of_the_callers_is_a_sentence_without_prefects_calls(
     sentence: str,
 ) -> None:
     with pytest.raises(error, match=sentence) as raised:
-        data_engineer(**parameters)  # type: ignore[arg-type]
+        data_engineer(**parameters)  # type: ignore[call-overload]
     lines = "".join(traceback.format_exception(raised.value))
     assert lines.count("  File ") == 2, lines  # the call, and ours
     assert str(Path(prefect.__file__).parent) not in lines

@@ -67,8 +67,8 @@ def show_short_log() -> None:
     """Shorten Prefect's log, where nobody has chosen another handler."""
     handlers = logging.getLogger().handlers
     for number, handler in enumerate(handlers):
-        if type(handler) in (PrefectConsoleHandler, PlainConsoleHandler):
-            handlers[number] = ShortConsoleHandler()
+        if type(handler) is PrefectConsoleHandler or type(handler) is PlainConsoleHandler:
+            handlers[number] = ShortConsoleHandler(stream=handler.stream)
             handlers[number].setFormatter(handler.formatter)
 
 
