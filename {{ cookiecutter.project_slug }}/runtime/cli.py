@@ -257,6 +257,7 @@ def run_command(arguments: list[str]) -> int:
             return main(arguments)
         finally:
             os.chdir(STARTED_IN)
+            os.environ.pop(settings.CONSOLE_HANDLER, None)
     exit_codes: list[int] = []
 
     def end() -> None:

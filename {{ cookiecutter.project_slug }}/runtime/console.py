@@ -67,7 +67,7 @@ def show_short_log() -> None:
     """Shorten Prefect's log, where nobody has chosen another handler."""
     handlers = logging.getLogger().handlers
     for number, handler in enumerate(handlers):
-        if type(handler) is PrefectConsoleHandler or type(handler) is PlainConsoleHandler:
+        if type(handler) is PrefectConsoleHandler:
             handlers[number] = ShortConsoleHandler(stream=handler.stream)
             handlers[number].setFormatter(handler.formatter)
 
