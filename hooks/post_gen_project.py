@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 PAGES = ["buckets-and-clusters", "caching", "changing", "deploying", "settings", "teams"]
-TRANSLATED_FILES = ["README.md", *(f"docs/{page}.md" for page in PAGES)]
+TRANSLATED_FILES = ["README.md", *(f"docs/{page}.md" for page in PAGES), "notebooks/explore.ipynb"]
 LICENCES = ["MIT", "BSD-3-Clause", "Apache-2.0"]
 LESSON_FILES = ["exercise.py", "solution.py", "test_lesson.py"]
 LESSON_FILES += ["LESSON.md", "LESSON.pt-BR.md", "texts.en.toml", "texts.pt-BR.toml"]

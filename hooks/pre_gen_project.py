@@ -22,7 +22,7 @@ PATTERNS = [
     "LICENSE",
     "data/raw/iris.csv",
 ]
-ROOMS = ["docs", "flows", "lessons", "licenses", "ml", "runtime", "tests"]
+ROOMS = ["docs", "flows", "lessons", "licenses", "ml", "notebooks", "runtime", "tests"]
 NOT_THE_ANSWER = "{{ 'Apache-2.0' if cookiecutter.license == 'MIT' else 'MIT' }}"
 
 

@@ -18,9 +18,10 @@ from post_gen_project import TRANSLATED_FILES
 from template_copy import REPO
 
 PROJECT = REPO / PROJECT_FOLDER
+TRANSLATED_PAGES = [name for name in TRANSLATED_FILES if name.endswith(".md")]
 PAIRS = [
     "README.md",
-    *(f"{PROJECT_FOLDER}/{name}" for name in TRANSLATED_FILES),
+    *(f"{PROJECT_FOLDER}/{name}" for name in TRANSLATED_PAGES),
     "docs/article.md",
     "docs/cloud.md",
     "docs/dashboard.md",
@@ -118,7 +119,7 @@ def test_each_translation_is_of_a_page_and_compared_with_it() -> None:
 
 def test_each_page_of_the_project_is_translated() -> None:
     pages = {path.name for path in PROJECT.glob("docs/*.md") if ".pt-BR." not in path.name}
-    assert {"README.md", *(f"docs/{name}" for name in pages)} == set(TRANSLATED_FILES)
+    assert {"README.md", *(f"docs/{name}" for name in pages)} == set(TRANSLATED_PAGES)
 
 
 @pytest.mark.parametrize("page", PAIRS)
@@ -153,10 +154,10 @@ def test_a_project_has_the_pages_of_its_language_with_links_that_work(
 ) -> None:
     project = bake(language=language)
     assert {name for name in project.names() if name.endswith(".md")} == {
-        *TRANSLATED_FILES,
+        *TRANSLATED_PAGES,
         "runtime/README.md",
     }
-    for name in TRANSLATED_FILES:
+    for name in TRANSLATED_PAGES:
         assert not dead_links(str(project.path / name)), name
         source = f"{PROJECT_FOLDER}/{name}"
         source = translation(source) if language == "pt-BR" else source

@@ -84,6 +84,7 @@ def strings_in(value: object) -> set[str]:
 def assert_all_parses(project: BakedProject, but: str = "") -> None:
     """Parse each generated file whose format has a grammar, those that end in `but` excepted."""
     parsers: dict[str, Callable[[str], object]] = {
+        ".ipynb": json.loads,
         ".json": json.loads,
         ".py": ast.parse,
         ".toml": tomllib.loads,

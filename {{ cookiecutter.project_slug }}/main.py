@@ -14,9 +14,11 @@ ROOT = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - befo
 if sys.flags.safe_path:  # PYTHONSAFEPATH, with which Python does not look into this folder
     os.environ.pop("PYTHONSAFEPATH", None)
     sys.path.insert(0, ROOT)
+# IDLE and notebooks may have this folder a second time.
+others = [path for path in sys.path[1:] if os.path.abspath(path) != ROOT]  # noqa: PTH100
 for file in os.listdir(ROOT):  # noqa: PTH208
     name, _, ending = file.rpartition(".")
-    if ending == "py" and name != "test" and PathFinder.find_spec(name, sys.path[1:]):
+    if ending == "py" and name != "test" and PathFinder.find_spec(name, others):
         sys.exit(f"Error: {file} takes the place of Python's own or a package's: rename it.")
 
 from pathlib import Path  # noqa: E402

@@ -20,12 +20,15 @@ NAMES = {
     "prefect.utilities.visualization:build_mermaid_dependencies": "graphs.py",
     "prefect.utilities.visualization:build_task_dependencies": "graphs.py",
     "prefect.logging.handlers:PrefectConsoleHandler.emit": "console.py",
+    "prefect.context:refresh_global_settings_context": "direct.py",
 }
 WORDS = {
     "client/orchestration/__init__.py": ("Found incompatible versions", "server/errors.py"),
     "utilities/engine/__init__.py": ("Failed to reach API at", "server/errors.py"),
     "_internal/result_records.py": ("Failed to serialize object of type", "console.py"),
     "_internal/concurrency/services.py": ("Still processing items", "console.py"),
+    "flows.py": ("Parameter validation failed for flow", "console.py"),
+    "flow_engine.py": ("Validation of flow parameters failed", "console.py"),
 }
 
 

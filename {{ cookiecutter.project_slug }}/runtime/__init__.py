@@ -3,8 +3,11 @@
 The rest carries a run and can be left alone; README.md is its map.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from runtime.settings import ROOT
 
 if TYPE_CHECKING:
     from runtime.engines import task_runner as task_runner
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
     from runtime.runs import in_run_folder as in_run_folder
     from runtime.runs import raw_file as raw_file
     from runtime.runs import update_run as update_run
+
+# Prefect reads these when it is imported, in a notebook as in main.py.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_HOME", str(ROOT / ".prefect"))
 
 # Imported when a flow asks for them, not before: `python main.py --help` needs no Prefect.
 _MODULES = {
@@ -36,4 +43,5 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'runtime' has no attribute {name!r}")
+    import_module("runtime.direct")  # so that a flow or task can be called without main.py
     return getattr(import_module(f"runtime.{_MODULES[name]}"), name)

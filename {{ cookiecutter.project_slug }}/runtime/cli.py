@@ -76,7 +76,8 @@ def run(
     last_lines: list[str] = []
     # Python calls last what was registered first: when these are printed, Prefect has sent its
     # logs, and the server has written them.
-    atexit.register(print_last, last_lines)
+    if not settings.is_interactive():
+        atexit.register(print_last, last_lines)
     gc.disable()  # imports make many objects, and hardly any garbage
     # The server starts while this process imports; Prefect comes when its address is known.
     server = use_server(meanwhile=lambda: import_module("pandas"))
@@ -90,8 +91,9 @@ def run(
         function(**parameters)
     from runtime import runs
 
-    dashboard = "python main.py ui" if server.process else dashboard_of(server)
-    last_lines += ["", runs.summary(runs.last_run, dashboard), ""]
+    last_lines += ["", runs.summary(runs.last_run, dashboard_of(server)), ""]
+    if settings.is_interactive():
+        print_last(last_lines)
 
 
 @app.command
@@ -267,7 +269,6 @@ def main(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     os.chdir(settings.ROOT)  # Prefect reads prefect.toml from the current folder
-    os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("MPLCONFIGDIR", str(settings.ROOT / ".prefect" / "matplotlib"))
     # As in the workers of Dask and Ray: a model is the same whatever the number of processors, and
     # is trained sooner where columns are few (2.6 s instead of 3.5 on 1.2e6 rows).
@@ -302,8 +303,14 @@ def run_command(arguments: list[str]) -> int:
     """Run a command as `main` does, and end this process as soon as all is written.
 
     Python would take each of its objects apart, for 0.1 s, while a thread may still import what
-    this run turned out not to need.
+    this run turned out not to need. A notebook or IDLE goes on, where it was.
     """
+    if settings.is_interactive():
+        try:
+            return main(arguments)
+        finally:
+            os.chdir(STARTED_IN)
+            os.environ.pop(settings.CONSOLE_HANDLER, None)
     exit_codes: list[int] = []
 
     def end() -> None:
@@ -408,7 +415,14 @@ def open_browser(url: str) -> None:
 
 
 def dashboard_of(server: "Server") -> str:
-    """Return the address of the pages; of a server of the user's, Prefect knows it."""
+    """Return the address of the pages; of a server of the user's, Prefect knows it.
+
+    A server without pages ends with this process: then it is the command that shows them.
+    """
+    from runtime.server import ends_with_this_run
+
+    if ends_with_this_run:
+        return "python main.py ui"
     if server.is_own:
         return server.ui_url
     from prefect.settings import PREFECT_UI_URL

@@ -15,6 +15,11 @@ from runtime.errors import is_for_user, without_password
 # That Prefect cannot keep an error in the format of a task's result, and that it still sends events
 # at the end, which a busy machine takes its time for.
 NOISE = re.compile("Failed to serialize object of type|Still processing items")
+# That all goes well, and what is raised next.
+ROUTINE = re.compile(
+    r"Beginning (sub)?flow run '|Finished in state (Completed\(\)|Failed\()"
+    "|(Parameter v|V)alidation (of flow parameters )?failed "
+)
 # A state with an error of several lines, which Prefect writes as repr() does.
 LONG_STATE = re.compile(r"(Finished in state \w+\((['\"]).*?)(?<!\\)\\n.*")
 
@@ -47,6 +52,24 @@ class PlainConsoleHandler(PrefectConsoleHandler):
             super().emit(record)
         else:  # in a file there is nothing to colour, and rich takes its time
             logging.StreamHandler.emit(self, record)
+
+
+class ShortConsoleHandler(PlainConsoleHandler):
+    """The same without what each run says: it would fill the page of a notebook."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record that a person has to know of."""
+        if not ROUTINE.match(record.getMessage()):
+            super().emit(record)
+
+
+def show_short_log() -> None:
+    """Shorten Prefect's log, where nobody has chosen another handler."""
+    handlers = logging.getLogger().handlers
+    for number, handler in enumerate(handlers):
+        if type(handler) is PrefectConsoleHandler:
+            handlers[number] = ShortConsoleHandler(stream=handler.stream)
+            handlers[number].setFormatter(handler.formatter)
 
 
 def main_py_runs_here() -> bool:

@@ -7,6 +7,7 @@ A setting is read each time it is needed: from the environment variable of its n
 import logging
 import os
 import re
+import sys
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,11 @@ from runtime.errors import UserError, printable
 
 ROOT = Path(__file__).resolve().parents[1]  # every path of the project is derived from it
 CONSOLE_HANDLER = "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"  # Prefect's setting for the terminal
+
+
+def is_interactive() -> bool:
+    """Tell whether Python goes on after a command, as that of a notebook and of IDLE does."""
+    return hasattr(sys, "ps1") or "idlelib.run" in sys.modules
 
 
 def read(name: str) -> str:

@@ -91,10 +91,7 @@ def _chosen_by_user() -> str | None:
     if api_url := os.environ.get("PREFECT_API_URL"):
         return api_url
     own_settings = tomllib.loads((settings.ROOT / "prefect.toml").read_text(encoding="utf-8"))
-    # A login in this folder comes first; one in the user's home counts where this folder has none.
-    for profiles in (prefect_home(), settings.expand("~/.prefect")):
-        if (profiles / "profiles.toml").exists():
-            os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles / "profiles.toml"))
+    use_profiles()
     has_profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", "")).is_file()
     if not has_profiles and "api" not in own_settings and not (settings.ROOT / ".env").exists():
         return None  # the usual case, known without the second that importing Prefect takes
@@ -104,6 +101,13 @@ def _chosen_by_user() -> str | None:
         [sys.executable, "-c", ask], cwd=settings.ROOT, capture_output=True, text=True, check=False
     )
     return answer.stdout.strip() or None
+
+
+def use_profiles() -> None:
+    """Let a login in this folder count; where it has none, one in the user's home."""
+    for profiles in (prefect_home(), settings.expand("~/.prefect")):
+        if (profiles / "profiles.toml").exists():
+            os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles / "profiles.toml"))
 
 
 def find() -> Server | None:
@@ -271,8 +275,8 @@ def _end_with(process: "subprocess.Popen[str]") -> None:
     """End this process, too, when its server ends first: Prefect would ask on for minutes."""
     assert process.stdout is not None
     process.stdout.read()  # returns when the server ends, in whatever way
-    if process.stdin is None or process.stdin.closed:
-        return  # `stop` has asked for it
+    if process.stdin is None or process.stdin.closed or settings.is_interactive():
+        return  # `stop` has asked for it, or this process holds a person's work
     sys.stdout.flush()
     print(
         f"Error: The Prefect server of this run has ended; {_log_path()} may say why. "
