@@ -256,7 +256,7 @@ def count_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_run_asks_for_no_more_the_more_runs_there_are(
     project: Path, prefect_server: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counts = []
+    counts: list[int] = []
     for number in (20, 120):
         for index in range(number):
             add(project, len(counts) * 1_000 + index, 0.5, flow=("tune", "main-flow")[index % 2])
