@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import psutil
 import pytest
-from conftest import Answer, facts, wait_until
+from conftest import NAME, Answer, facts, wait_until
 from flows.data_engineer import data_engineer
 from runtime import notifications
 
@@ -172,12 +172,12 @@ def test_what_serve_runs_is_told_of_when_it_fails_is_killed_or_succeeds_again(
         assert f"; see {url.removesuffix('/api')}/v2/runs/flow-run/" in message
         return message
 
-    start("data-engineer/iris", "--param", f"raw_path={BAD}")
+    start(f"data-engineer/{NAME}", "--param", f"raw_path={BAD}")
     assert " of data-engineer failed: BadData: " in told(1)
-    start("data-engineer/iris", "--watch")
+    start(f"data-engineer/{NAME}", "--watch")
     assert " of data-engineer succeeded again; " in told(2)
-    start("data-engineer/iris", "--watch")
-    start("tune/iris", "--param", "candidates=200")
+    start(f"data-engineer/{NAME}", "--watch")
+    start(f"tune/{NAME}", "--param", "candidates=200")
     processed = project / "data" / "processed"
 
     def searching() -> list[str]:
@@ -193,7 +193,7 @@ def test_what_serve_runs_is_told_of_when_it_fails_is_killed_or_succeeds_again(
     assert facts(project, run)["state"] == "Crashed"
     with (project / "flows" / "tune.py").open("a", encoding="utf-8") as file:
         file.write("\ndef (")
-    start("tune/iris")
+    start(f"tune/{NAME}")
     assert " of tune was killed: " in told(4)
     served.send_signal(signal.SIGINT)
     _out, err = served.communicate()
