@@ -16,6 +16,7 @@ def files(project: Path) -> set[Path]:
     return {path for path in project.rglob("*") if "__pycache__" not in path.parts}
 
 
+@pytest.mark.slow
 def test_a_new_flow_runs_at_once_and_has_a_test(project: Path, command: Command) -> None:
     answer = command("new-flow", "clean-data")
     assert answer == Answer(0, "flows/clean_data.py\ntests/test_clean_data.py\n", "")
