@@ -263,7 +263,7 @@ def test_hostile_answers_are_refused_or_stay_text(
 
 
 @pytest.mark.slow
-@settings(PATIENT, max_examples=500)
+@settings(PATIENT, max_examples=150)
 @ANY_ANSWERS
 def test_any_answers_are_refused_or_give_a_project_that_parses(
     template: Path, sandbox: Path, given_answers: dict[str, str]
