@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from prefect.logging import get_run_logger
 
 from runtime import settings
-from runtime.history import PROCESSED, READERS, RUN, SECOND, read_runs
+from runtime.history import PROCESSED, READERS, RUN, read_runs
 from runtime.records import record_key
 from runtime.storage import Storage, storage
 
@@ -36,9 +36,10 @@ def remove_old_runs(flow_run_id: str) -> None:
         return
     names.sort(reverse=True)
     # Few of the newest are read, however many are kept: a bucket takes its time for each.
-    facts = read_runs({*names[:NEWEST_READ], *names[number:]})
+    facts = read_runs({*names[:NEWEST_READ], *names[number - 1 :]})
     runs = [run for run in names if facts.get(run, {}).get("run") == run]
-    older = [run for run in runs if run < names[number - 1]]
+    newest = [run for run in runs if run >= names[number - 1]]
+    older = runs[len(newest) :]
     if not older:
         return
     running = [run for run in runs if facts[run].get("state") == "Running"]
@@ -53,7 +54,7 @@ def remove_old_runs(flow_run_id: str) -> None:
     for run in removed:
         for folder in FOLDERS:
             storage(folder).delete_folder(run, last="run.json")
-    began = datetime.strptime(f"{names[number - 1][:SECOND]}+0000", "%Y-%m-%d_%H-%M-%S%z")
+    began = datetime.fromisoformat(str(facts[newest[-1]].get("started")))
     _remove_unused(storage("data/interim"), IN_CACHE, began)
     _remove_unused(Storage(".prefect/storage"), FLOW_RESULT, began)
     if removed:
