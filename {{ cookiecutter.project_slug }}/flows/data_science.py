@@ -65,8 +65,10 @@ def write_report(
 ) -> None:
     """Write `reports/<run>/` and show the same on the run's page in the dashboard."""
     shares = predict_probabilities(model, split["test_x"])
-    test_y, about = split["test_y"], {"data": split["data"], "model_params": model_params}
-    publish_report(make_report(predictions, test_y, picture, current_run(), shares, **about))
+    test_y, data = split["test_y"], split["data"]
+    publish_report(
+        make_report(predictions, test_y, picture, current_run(), shares, data, model_params)
+    )
 
 
 @task

@@ -86,11 +86,11 @@ def run(
     gc.freeze()
     gc.enable()
     wait_until_ready(server)
-    with settings_for(server):
-        name_killed_runs()
-        function(**parameters)
     from runtime import runs
 
+    with settings_for(server):
+        runs.name_killed_runs()
+        function(**parameters)
     last_lines += ["", runs.summary(runs.last_run, dashboard_of(server)), ""]
     if settings.is_interactive():
         print_last(last_lines)
@@ -398,6 +398,8 @@ def wait_for_dashboard(server: "Server") -> str:
     from runtime.server import wait_until_ready
 
     wait_until_ready(server)
+    from runtime.runs import name_killed_runs
+
     name_killed_runs()
     dashboard = dashboard_of(server)
     print(f"Dashboard: {dashboard}   (Ctrl-C stops it)", flush=True)
@@ -428,11 +430,3 @@ def dashboard_of(server: "Server") -> str:
     from prefect.settings import PREFECT_UI_URL
 
     return without_password(str(PREFECT_UI_URL.value()))
-
-
-def name_killed_runs() -> None:
-    """Mark the runs that were killed, now that a server answers, and name them."""
-    from runtime.runs import mark_killed_runs
-
-    for run in mark_killed_runs():
-        print(f"The run {run} was killed: it is marked as Crashed.", file=sys.stderr)

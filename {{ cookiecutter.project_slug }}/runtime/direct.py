@@ -8,7 +8,6 @@ none of Prefect's guides: a test of the template says so when one is gone.
 """
 
 import os
-import sys
 from collections.abc import Callable
 from contextlib import chdir
 from functools import wraps
@@ -22,7 +21,7 @@ from prefect.settings import PREFECT_API_URL
 from runtime import server, settings
 from runtime.console import main_py_runs_here, show_short_log
 from runtime.errors import is_for_user
-from runtime.runs import mark_killed_runs
+from runtime.runs import name_killed_runs
 
 PREFECT = str(Path(prefect.__file__).parent)
 
@@ -74,8 +73,7 @@ def _server() -> server.Server:
     chosen = server.use_server()
     read_settings()
     server.wait_until_ready(chosen)
-    for run in mark_killed_runs():
-        print(f"The run {run} was killed: it is marked as Crashed.", file=sys.stderr)
+    name_killed_runs()
     _own = chosen if chosen.is_own else None
     return chosen
 

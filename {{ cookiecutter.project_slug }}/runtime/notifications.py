@@ -50,7 +50,8 @@ def notify_of_stillborn(since: datetime) -> None:
 
 def notify(flow: Any, flow_run: Any, state: Any) -> None:
     """Send the message about the end of a run, once: a hook of Prefect's, for any final state."""
-    if not settings.notify() or flow_run.id in _told:
+    addresses = settings.notify()
+    if not addresses or flow_run.id in _told:
         return
     _told.add(flow_run.id)
     outcome = OUTCOMES[state.type.value]
@@ -58,21 +59,22 @@ def notify(flow: Any, flow_run: Any, state: Any) -> None:
     text = f"The run {flow_run.name} of {flow.name} {outcome}"
     text += "" if state.is_completed() else f": {printable(reason, 400)}"
     kind = "success" if state.is_completed() else "failure"
-    _send(f"{settings.ROOT.name}: {flow.name} {outcome}", f"{text}; see {url_for(flow_run)}", kind)
+    title = f"{settings.ROOT.name}: {flow.name} {outcome}"
+    _send(addresses, title, f"{text}; see {url_for(flow_run)}", kind)
 
 
-def _send(title: str, body: str, kind: Any) -> None:
+def _send(addresses: list[str], title: str, body: str, kind: Any) -> None:
     """Send a message to all receivers at once; those that did not take it are named in the log."""
-    silent = settings.notify()
+    from apprise import Apprise  # takes a second, which a run without NOTIFY need not wait for
+
+    silent = [*addresses]
 
     def send_to(address: str) -> None:
-        from apprise import Apprise  # takes a second, which other runs need not wait for
-
         receiver: Any = Apprise.instantiate(address)
         if receiver.notify(body=body, title=title, notify_type=kind):
             silent.remove(address)
 
-    threads = [Thread(target=send_to, args=[address], daemon=True) for address in silent]
+    threads = [Thread(target=send_to, args=[address], daemon=True) for address in addresses]
     deadline = time.monotonic() + SECONDS
     for thread in threads:
         thread.start()

@@ -10,6 +10,7 @@ import json
 import platform
 import re
 import signal
+import sys
 import threading
 import time
 from _thread import interrupt_main
@@ -176,7 +177,9 @@ def note_read(run: str) -> None:
     """Note in both runs that this run reads another one, which is then not removed meanwhile."""
     if prefect.runtime.flow_run.id is None or run == (own := current_run()):
         return
-    if read_run(own).get("reads") != run and read_run(run):
+    if read_run(own).get("reads") == run:
+        return
+    if read_run(run):
         storage(PROCESSED).put(f"{run}/{READERS}/{own}", b"")
     update_run(reads=run)
 
@@ -213,11 +216,16 @@ def mark_killed_runs() -> list[str]:
     return marked
 
 
+def name_killed_runs() -> None:
+    """Mark the runs that were killed, now that a server answers, and name them."""
+    for run in mark_killed_runs():
+        print(f"The run {run} was killed: it is marked as Crashed.", file=sys.stderr)
+
+
 def _run_with(flow_run_id: str) -> tuple[str, dict[str, Any]]:
     """Return a flow run's run, and its run.json; all are read where Prefect does not know it."""
-    with suppress(ObjectNotFound), get_client(sync_client=True) as client:
-        flow_run = client.read_flow_run(UUID(flow_run_id))
-        run, exists = _find(_name(flow_run.expected_start_time, flow_run.name), flow_run_id)
+    with suppress(ObjectNotFound):
+        run, exists = _folder_of(flow_run_id)
         if exists:
             return run, read_run(run)
     for run, facts in read_runs().items():
@@ -256,10 +264,14 @@ def summary(run: str | None, dashboard: str) -> str:
 @cache
 def _run_of(flow_run_id: str) -> str:
     """Return the run that a flow run is part of: Prefect's server knows the outermost."""
-    root = prefect.runtime.flow_run.root_flow_run_id
+    return _folder_of(prefect.runtime.flow_run.root_flow_run_id)[0]
+
+
+def _folder_of(flow_run_id: str) -> tuple[str, bool]:
+    """Return what `_find` does, of an outermost flow run that Prefect's server knows."""
     with get_client(sync_client=True) as client:
-        flow_run = client.read_flow_run(UUID(root))
-    return _find(_name(flow_run.expected_start_time, flow_run.name), root)[0]
+        flow_run = client.read_flow_run(UUID(flow_run_id))
+    return _find(_name(flow_run.expected_start_time, flow_run.name), flow_run_id)
 
 
 def _begin() -> str:
