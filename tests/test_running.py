@@ -312,8 +312,10 @@ def answers(url: str) -> bool:
 
 def scheduled(terminal: Terminal, *states: str) -> list[dict[str, Any]]:
     """Return the flow runs that the schedule has made and that are in one of these states."""
-    runs = ask(f"{terminal.url}/api/flow_runs/filter", {})
-    return [one for one in runs if one["auto_scheduled"] and one["state_type"] in states]
+    # The server answers with 200 at most, and a schedule of seconds cancels more than that.
+    in_state = {"flow_runs": {"state": {"type": {"any_": states}}}}
+    runs = ask(f"{terminal.url}/api/flow_runs/filter", in_state)
+    return [one for one in runs if one["auto_scheduled"]]
 
 
 def completed(project: BakedProject, parameter: str, value: object) -> bool:
