@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sysconfig
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +19,28 @@ import psutil
 import pytest
 from conftest import BakedProject
 from measure import free_port
-from test_running import LONG, answers
+
+LONG = 240  # seconds; only a hang takes so long
 
 # For a server that a test asks itself, without Prefect's client, which would bring a token.
 ASKED = {"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "false"}
 KEY = "iris:s3cr3t-of-the-team"
+
+
+def answers(url: str) -> bool:
+    """Tell whether a server answers."""
+    try:
+        return bool(ask(url))
+    except OSError:
+        return False
+
+
+def ask(url: str, body: dict[str, Any] | None = None) -> Any:
+    """Return what a server answers; with a body, to a question that is posted."""
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, content, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
 
 
 def wait_for(condition: Callable[[], bool], *processes: subprocess.Popen[Any]) -> None:

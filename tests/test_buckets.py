@@ -143,6 +143,7 @@ def test_a_run_on_one_machine_goes_on_on_another(
     assert store.secret.encode() not in b"".join(store.objects(prefix).values())
 
 
+@pytest.mark.parametrize("store", ["gcs"], indirect=True)
 def test_old_runs_are_removed_from_the_bucket(
     store: Store, prefix: str, bake: Bake, main: Main
 ) -> None:
@@ -216,6 +217,7 @@ def test_what_is_sent_in_parts_comes_back_whole(
     assert [len(content) for content in s3.objects(prefix).values()] == [10**7]
 
 
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
 def test_a_damaged_object_is_refused_by_name(
     store: Store, prefix: str, bake: Bake, main: Main
 ) -> None:
@@ -313,6 +315,7 @@ def wire(store: Store) -> Iterator[Wire]:
     wire.close()
 
 
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
 def test_a_connection_that_is_cut_once_is_not_noticed(
     store: Store, prefix: str, wire: Wire, bake: Bake, main: Main
 ) -> None:
@@ -322,6 +325,7 @@ def test_a_connection_that_is_cut_once_is_not_noticed(
     assert wire.cuts == 1
 
 
+@pytest.mark.parametrize("store", ["gcs"], indirect=True)
 def test_a_connection_that_is_cut_for_good_fails_the_run_and_loses_nothing(
     store: Store, prefix: str, wire: Wire, bake: Bake, main: Main
 ) -> None:

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 import pytest
 from conftest import BakedProject, Run
 from measure import free_port
-from test_running import ask, plain_environment, project
+from team import ask
+from test_running import plain_environment, project
 
 pytestmark = pytest.mark.slow
 

@@ -98,7 +98,7 @@ def test_workers_of_a_cluster_read_and_write_in_a_bucket(
         assert not (project.path / folder).exists()
 
 
-@pytest.mark.parametrize("where", ["folder", "bucket"])
+@pytest.mark.parametrize("where", ["folder", pytest.param("bucket", marks=pytest.mark.torture)])
 def test_workers_that_look_elsewhere_are_named(
     where: str, run: Run, bake: Bake, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -20,8 +20,9 @@ import pytest
 import yaml
 from conftest import BakedProject, Run
 from measure import free_port
+from team import LONG, answers, ask
 from template_copy import REPO
-from test_running import LONG, Terminal, answers, ask, open_terminal, plain_environment, project
+from test_running import Terminal, open_terminal, plain_environment, project
 
 __all__ = ["open_terminal", "plain_environment", "project"]  # fixtures
 

@@ -165,13 +165,14 @@ def check(modules: Any, content: bytes, folder: Path) -> str:
 
 
 PATIENT = settings(
+    derandomize=True,  # a test says the same each time; `make torture` looks for what is new
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
 )
 
 
-@settings(PATIENT, max_examples=250)
+@settings(PATIENT, max_examples=100)
 @example(content="a,species\n3,0\n3,1\n3,0\n3,1\n3,0\n3,1\n\u0663,0\n\u0663,1\n".encode())
 @given(content=tables())
 def test_any_table_gives_a_sentence_or_a_model(
@@ -181,7 +182,7 @@ def test_any_table_gives_a_sentence_or_a_model(
 
 
 @pytest.mark.torture
-@settings(PATIENT, max_examples=10_000)
+@settings(PATIENT, derandomize=False, max_examples=10_000)
 @given(content=tables())
 def test_a_great_many_tables_give_a_sentence_or_a_model(
     modules: Any, tmp_path_factory: pytest.TempPathFactory, content: bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -19,7 +20,8 @@ import psutil
 import pytest
 from conftest import BakedProject, Run
 from cookiecutter.main import cookiecutter
-from test_running import LONG, Terminal, ask, open_terminal, plain_environment, scheduled
+from team import LONG, ask
+from test_running import Terminal, completed, open_terminal, plain_environment, scheduled
 
 pytestmark = pytest.mark.slow
 
@@ -166,7 +168,7 @@ def test_five_projects_at_once_do_not_disturb_each_other(
 def test_what_a_schedule_leaves_levels_off(run: Run, tmp_path: Path) -> None:
     """The short form of `python benchmarks/soak.py`; docs/images/soak.png shows the long one."""
     soaked = run(
-        *(sys.executable, REPO / "benchmarks" / "soak.py", "--runs", 6),
+        *(sys.executable, REPO / "benchmarks" / "soak.py", "--runs", 5),
         *("--folder", tmp_path / "soak", "--picture", tmp_path / "soak.png"),
         cwd=tmp_path,
         KEEP_RUNS="2",
@@ -224,7 +226,11 @@ def test_a_run_longer_than_its_interval_neither_piles_up_nor_starves(
     assert not scheduled(terminal, "COMPLETED")
     go.touch()
     terminal.wait_for(lambda: len(scheduled(terminal, "COMPLETED")) >= 2)
-    assert slow["id"] in {one["id"] for one in scheduled(terminal, "COMPLETED")}
+    ended = scheduled(terminal, "COMPLETED")
+    assert slow["id"] in {one["id"] for one in ended}
+    spans = sorted((one["start_time"], one["end_time"]) for one in ended)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+    assert completed(project, "test_data_ratio", 0.2)
 
     go.unlink()
     terminal.wait_for(lambda: is_waiting(terminal))

@@ -1,4 +1,4 @@
-"""The notebook of a generated project: it runs, wherever its kernel starts, in both languages."""
+"""The notebook of a generated project: it runs, and has the same cells in both languages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import PROJECT_FOLDER, BakedProject
+from conftest import PROJECT_FOLDER, Bake
 from nbclient import NotebookClient
 from template_copy import REPO
 
@@ -63,14 +63,13 @@ def test_both_languages_have_the_same_cells_without_outputs() -> None:
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_and_so_does_main_py_in_it(default_project: BakedProject) -> None:
-    project = default_project.path
+def test_the_notebook_runs_and_so_does_main_py_in_it(bake: Bake) -> None:
+    project = bake().path
     notebook = nbformat.read(project / "notebooks" / "explore.ipynb", as_version=4)
     as_delivered = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
     added = [nbformat.v4.new_code_cell(source) for source in MAIN_PY]
     notebook.cells += added
-    # In the notebook's folder as Jupyter does, and in the project's as some editors do.
-    run(notebook, project if default_project.language == "pt-BR" else project / "notebooks")
+    run(notebook, project / "notebooks")  # as Jupyter does
 
     assert not [cell.id for cell in as_delivered.values() if "Traceback" in shown(cell)]
     assert "Model accuracy on test set: " in shown(as_delivered["run"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -10,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -24,10 +22,9 @@ import pytest
 from conftest import BakedProject, Run
 from cookiecutter.main import cookiecutter
 from measure import free_port
+from team import LONG, ask, prefect_server
 
 pytestmark = pytest.mark.slow
-
-LONG = 240  # seconds; only a hang takes so long
 
 
 @pytest.fixture(scope="module")
@@ -196,118 +193,62 @@ def test_the_dashboard_runs_deployments_and_is_found_by_runs(
     terminal.press_ctrl_c()
 
 
-def test_a_schedule_runs_main_flow_and_never_two_at_once(
-    project: BakedProject, open_terminal: Callable[..., Terminal]
+PULLS = {"git": "git_clone", "a folder": "set_working_directory"}
+
+
+def test_prefect_deploys_all_flows_and_workers_find_the_project_here_and_elsewhere(
+    template: Path, run: Run, tmp_path: Path
 ) -> None:
-    terminal = open_terminal("serve", "--every", "1")
-    terminal.wait_for(lambda: len(scheduled(terminal, "COMPLETED")) > 1)
-    spans = sorted((one["start_time"], one["end_time"]) for one in scheduled(terminal, "COMPLETED"))
-    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
-    assert completed(project, "test_data_ratio", 0.2)
-    terminal.press_ctrl_c()
-
-
-def test_a_schedule_goes_on_after_serve_was_killed_during_a_run(
-    open_terminal: Callable[..., Terminal],
-) -> None:
-    first = open_terminal("serve", "--every", "1")
-    first.wait_for(lambda: len(scheduled(first, "RUNNING")) > 0)
-    done = len(scheduled(first, "COMPLETED"))
-    processes = psutil.Process(first.process.pid).children(recursive=True)
-    os.killpg(first.process.pid, signal.SIGKILL)
-    first.process.wait(LONG)
-    assert not psutil.wait_procs(processes, timeout=LONG)[1], "a process stayed behind"
-
-    second = open_terminal("serve", "--every", "1")
-    second.wait_for(lambda: len(scheduled(second, "COMPLETED")) > done)
-    second.press_ctrl_c()
-
-
-@contextmanager
-def prefect_server(project: BakedProject, port: int) -> Iterator[None]:
-    """Run `prefect server start` in a project's folder until the end."""
-    prefect = shutil.which("prefect", path=sysconfig.get_path("scripts"))
-    assert prefect
-    with subprocess.Popen(
-        [prefect, "server", "start", "--port", str(port)],
-        cwd=project.path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as server:
-        try:
-            deadline = time.monotonic() + LONG
-            while not answers(f"http://127.0.0.1:{port}/api/health"):
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-            yield
-        finally:
-            server.terminate()
-
-
-def test_prefect_deploys_all_flows_and_a_worker_runs_one(project: BakedProject, run: Run) -> None:
+    made = cookiecutter(str(template), no_input=True, output_dir=str(tmp_path / "here"))
+    project, there = BakedProject(Path(made)), tmp_path / "there"
+    there.mkdir()
+    copy = shutil.copytree(project.path, tmp_path / "srv")
     port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
+
+    def do(command: str, folder: Path = project.path, **environment: str) -> str:
+        server = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+        done = run(*command.split(), cwd=folder, **server, **environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    work = "prefect worker start --pool iris-project --run-once"
     with prefect_server(project, port):
         for command in (  # as in the project's README
             "prefect work-pool create iris-project --type process",
             "prefect deploy --all",
             "prefect deployment run main-flow/iris-project --param seed=11",
-            "prefect worker start --pool iris-project --run-once",
         ):
-            finished = run(*command.split(), cwd=project.path, PREFECT_API_URL=url)
-            assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert completed(project, "seed", 11), finished.stdout + finished.stderr
+            do(command)
+        shown = do(work)
+        assert completed(project, "seed", 11), shown
+
+        described = project.text("prefect.yaml")
+        for kind, step in PULLS.items():
+            pull = pull_of(described, step)
+            changed = pull.replace("https://github.com/YOU/iris-project", project.path.as_uri())
+            changed = changed.replace("branch: main", f"branch: {branch(project, run)}")
+            changed = changed.replace("/srv/iris-project", copy.as_posix())
+            changed = described.replace(pull, re.sub("^# ", "", changed, flags=re.MULTILINE))
+            (project.path / "prefect.yaml").write_text(changed, "utf-8")
+            do("prefect deploy --name data-engineer/iris-project")
+            do("prefect deployment run data-engineer/iris-project")
+            shown = do(work, there, PREFECT_HOME=str(tmp_path / "home"))
+            assert f"Executing deployment step: {step}" in shown
+            assert "Task run 'split_data-" in shown
+            assert len(list(project.path.glob("data/processed/*/run.json"))) == 1, "it is elsewhere"
+            assert len(list(copy.glob("data/processed/*/run.json"))) == (kind == "a folder")
 
 
-PULLS = {"git": "git_clone", "a folder": "set_working_directory"}
+def pull_of(described: str, step: str) -> str:
+    """Return what prefect.yaml has in a comment about one way to get at the project's files."""
+    blocks = re.findall(r"^# pull:\n(?:#  .+\n)+", described, re.MULTILINE)
+    [found] = [block for block in blocks if step in block]
+    return str(found)
 
 
-@pytest.mark.parametrize("kind", PULLS)
-def test_a_worker_elsewhere_finds_the_project_as_prefect_yaml_shows(
-    template: Path, run: Run, tmp_path: Path, kind: str
-) -> None:
-    made = cookiecutter(str(template), no_input=True, output_dir=str(tmp_path / "here"))
-    project, there = BakedProject(Path(made)), tmp_path / "there"
-    there.mkdir()
-    branch = run("git", "branch", "--show-current", cwd=project.path).stdout.strip()
-    described = project.text("prefect.yaml")
-    [commented] = [
-        block
-        for block in re.findall(r"^# pull:\n(?:#  .+\n)+", described, re.MULTILINE)
-        if PULLS[kind] in block
-    ]
-    pull = re.sub("^# ", "", commented, flags=re.MULTILINE)
-    pull = pull.replace("https://github.com/YOU/iris-project", project.path.as_uri())
-    pull = pull.replace("branch: main", f"branch: {branch}")
-    pull = pull.replace(
-        "/srv/iris-project", shutil.copytree(project.path, tmp_path / "srv").as_posix()
-    )
-    (project.path / "prefect.yaml").write_text(described.replace(commented, pull), "utf-8")
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    with prefect_server(project, port):
-        for command in (
-            "prefect work-pool create iris-project --type process",
-            "prefect deploy --all",
-            "prefect deployment run data-engineer/iris-project",
-        ):
-            finished = run(*command.split(), cwd=project.path, PREFECT_API_URL=url)
-            assert finished.returncode == 0, finished.stdout + finished.stderr
-        start = "prefect worker start --pool iris-project --run-once"
-        worked = run(*start.split(), cwd=there, PREFECT_API_URL=url, PREFECT_HOME=str(tmp_path))
-    assert f"Executing deployment step: {PULLS[kind]}" in worked.stderr + worked.stdout
-    assert "Task run 'split_data-" in worked.stderr + worked.stdout
-    assert not list(project.path.glob("data/processed/*")), "the run is elsewhere"
-    assert len(list(tmp_path.glob("srv/data/processed/*/run.json"))) == (kind == "a folder")
-
-
-def answers(url: str) -> bool:
-    """Tell whether a server answers."""
-    try:
-        return bool(ask(url))
-    except OSError:
-        return False
+def branch(project: BakedProject, run: Run) -> str:
+    """Return the branch of a project's repository."""
+    return run("git", "branch", "--show-current", cwd=project.path).stdout.strip()
 
 
 def scheduled(terminal: Terminal, *states: str) -> list[dict[str, Any]]:
@@ -326,14 +267,6 @@ def completed(project: BakedProject, parameter: str, value: object) -> bool:
         if given.get(parameter) == value and facts["state"] == "Completed":
             return True
     return False
-
-
-def ask(url: str, body: dict[str, Any] | None = None) -> Any:
-    """Return what a server answers; with a body, to a question that is posted."""
-    content = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, content, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)
 
 
 def only_json(output: str) -> str:

@@ -15,9 +15,9 @@ import pytest
 from conftest import BakedProject, Run
 from cookiecutter.main import cookiecutter
 from measure import free_port
-from team import ASKED, Postgres, kill, postgres, prefect_server, wait_for
+from team import ASKED, LONG, Postgres, ask, kill, postgres, prefect_server, wait_for
 from test_load import let_wait
-from test_running import LONG, ask, only_json, plain_environment
+from test_running import only_json, plain_environment
 
 pytestmark = pytest.mark.slow
 
@@ -71,10 +71,10 @@ def test_a_database_that_cannot_be_used_is_named_in_one_sentence(
         assert password not in answer.stdout + answer.stderr
 
 
-def test_six_runs_go_on_when_both_servers_are_killed(
+def test_four_runs_go_on_when_both_servers_are_killed(
     project: BakedProject, postgres: Postgres
 ) -> None:
-    run_while_both_are_killed(project, postgres, 6)
+    run_while_both_are_killed(project, postgres, 4)
 
 
 @pytest.mark.torture

@@ -7,16 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from runtime import settings
+from runtime import server, settings
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """A Prefect server for all tests, with a database of its own."""
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Prefect server for all tests, with a database of its own.
+
+    Prefect's `prefect_test_harness` does the same, and takes much longer to make its tables.
+    """
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        started = server.start()
+        server.wait_until_ready(started)
+        with temporary_settings({PREFECT_API_URL: started.api_url}):
+            yield
+        server.stop(started)
 
 
 @pytest.fixture
