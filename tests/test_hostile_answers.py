@@ -281,7 +281,7 @@ def test_a_great_many_answers_are_refused_or_give_a_project_that_parses(
     event(check(template, sandbox, given_answers))
 
 
-@settings(PATIENT, max_examples=6)
+@settings(PATIENT, max_examples=3)
 @ANY_ANSWERS
 def test_the_real_prompts_give_a_project_or_nothing(
     template: Path, sandbox: Path, run: Run, given_answers: dict[str, str]

@@ -1200,6 +1200,7 @@ def test_the_server_never_holds_an_answer_back_to_fill_a_packet() -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
 def test_a_run_that_is_killed_after_its_last_line_is_on_record(
     project: Path, program: Program
