@@ -247,6 +247,32 @@ def test_both_pages_have_the_same_headings_and_code(lesson: str) -> None:
     assert outline("LESSON.md") == outline("LESSON.pt-BR.md")
 
 
+@pytest.mark.parametrize("lesson", NAMES)
+@pytest.mark.parametrize(
+    ("page", "aim", "heading"),
+    [
+        ("LESSON.md", r"You will\*\* .+ · \*\*(\d+) minutes\*\* · \*\*Before:\*\* .+", "Questions"),
+        (
+            "LESSON.pt-BR.md",
+            r"Você vai\*\* .+ · \*\*(\d+) minutos\*\* · \*\*Antes:\*\* .+",
+            "Perguntas",
+        ),
+    ],
+    ids=LANGUAGES,
+)
+def test_a_page_begins_with_its_aim_and_ends_with_three_questions(
+    lesson: str, page: str, aim: str, heading: str
+) -> None:
+    text = (LESSONS / lesson / page).read_text(encoding="utf-8")
+    top = text[: text.index("\n## ")]
+    assert re.search(rf"\n\n\*\*{aim}\n$", top)
+    *_, questions, _ = re.split(r"^## ", text, flags=re.MULTILINE)
+    assert questions.startswith(f"{heading}\n")
+    asked = re.findall(r"<details><summary>(.+?)</summary>\s*(.+?)\s*</details>", questions, re.S)
+    assert len(asked) == 3
+    assert all(question.endswith("?") for question, _ in asked)
+
+
 @pytest.fixture(scope="module")
 def solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the project in which every exercise is solved."""

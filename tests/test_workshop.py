@@ -129,7 +129,15 @@ def test_a_student_at_a_terminal(project: Path) -> None:
     finding = next(iter(first["findings"].values())).replace("{name}", "load_data")
     keys = " ".join(said["keys"].split())
 
-    terminal = Terminal(project, LARGE)
+    editor = project / "editor of a student.py"
+    editor.write_text(
+        "import pathlib, sys\n"
+        "file = pathlib.Path(sys.argv[1])\n"
+        "file.write_bytes(file.with_name('solution.py').read_bytes())\n",
+        encoding="utf-8",
+    )
+
+    terminal = Terminal(project, LARGE, VISUAL="", EDITOR=f"'{sys.executable}' '{editor}'")
     terminal.wait(title, first["task"], f"0/{len(NAMES)}", keys)
     terminal.wait(finding, keys)
     terminal.press("h", f"Hint 1 of {len(first['hints'])}: {first['hints'][0]}", keys)
@@ -139,8 +147,18 @@ def test_a_student_at_a_terminal(project: Path) -> None:
     exercise.write_text(delivered[: delivered.index("return") + 20], encoding="utf-8")
     terminal.wait("cannot be read as Python", keys)
     assert "Hint" not in terminal.text, "it was about another text"
-    exercise.write_text(solution, encoding="utf-8")
-    terminal.wait(said["is_right"], f"1/{len(NAMES)}", keys)
+
+    # What runs on is stopped by q, or by Ctrl-C, which does not end the workshop.
+    runs_on = f"{delivered}    print('begun', flush=True)\n    __import__('time').sleep(1000)\n"
+    exercise.write_text(runs_on, encoding="utf-8")
+    terminal.wait(finding, keys)
+    for stop in ("q", "\x03"):
+        terminal.press("x", "exercise.py is running", "virginica", "begun")
+        terminal.press(stop, said["any_key"])
+        terminal.press(" ", title, keys)
+
+    terminal.press("e", said["is_right"], f"1/{len(NAMES)}", keys)
+    assert exercise.read_text(encoding="utf-8") == solution
 
     terminal.press("n", f"Lesson 2: {second['title']}", keys)
     terminal.press("p", title, keys)
@@ -171,12 +189,49 @@ def test_a_student_at_a_terminal(project: Path) -> None:
 
 
 @pty
+def test_a_page_is_read_in_screens_and_its_answers_come_last(project: Path) -> None:
+    said = texts("workshop")
+    page = (project / "lessons" / NAMES[0] / "LESSON.md").read_text(encoding="utf-8")
+    *_, (question, answer) = re.findall(r"<summary>(.*?)</summary>\s*(.*?)\s*</details>", page)
+    terminal = Terminal(project, LARGE)
+    terminal.wait("Lesson 1: ", " ".join(said["keys"].split()))
+    terminal.press("t", "You will", said["more"])
+    seen = [terminal.text]
+
+    def is_another_screen() -> bool:
+        shows_the_keys = said["more"] in terminal.text or said["any_key"] in terminal.text
+        return terminal.text != seen[-1] and shows_the_keys
+
+    while said["any_key"] not in seen[-1]:
+        terminal.child.send(" ")
+        terminal.wait(until=is_another_screen)
+        seen.append(terminal.text)
+    assert question in " ".join(seen[:-1])
+    assert answer not in " ".join(seen[:-1])
+    assert answer in seen[-1]
+    terminal.press("t", texts(NAMES[0])["task"])
+    terminal.press("t", said["more"])
+    terminal.press("q", texts(NAMES[0])["task"])
+    terminal.quit()
+
+
+@pty
 def test_a_small_terminal_without_colour(project: Path) -> None:
     said, first = texts("workshop"), texts(NAMES[0])
-    terminal = Terminal(project, SMALL, NO_COLOR="1")
+    opened = project / "opened.txt"
+    code = project / "bin" / "code"  # stands for VS Code
+    code.parent.mkdir()
+    code.write_text(f'#!/bin/sh\nprintf %s "$*" > "{opened}"\n', encoding="utf-8")
+    code.chmod(0o755)
+    path = f"{code.parent}{os.pathsep}{os.environ['PATH']}"
+    terminal = Terminal(project, SMALL, NO_COLOR="1", PATH=path, VISUAL="", EDITOR="code --wait")
     keys = " ".join(said["keys"].split())
     terminal.wait(f"Lesson 1: {first['title']}", first["task"], f"0/{len(NAMES)}", keys)
     terminal.press("l", f"> 1 {first['title']}: {said['not_solved']}", keys)
+    terminal.press("l", first["task"], keys)
+    exercise = project / "lessons" / NAMES[0] / "exercise.py"
+    terminal.press("e", f"{exercise.relative_to(project)} is open in VS Code.", keys)
+    assert opened.read_text(encoding="utf-8") == str(exercise)
     terminal.quit()  # even before the server is there
     assert not COLOUR.search(terminal.sent)
 
@@ -192,8 +247,16 @@ def test_progress_survives_a_restart_but_not_a_change(project: Path, run: Run) -
     assert "Not yet: " in once.stdout
     assert "\x1b" not in once.stdout
 
-    terminal = Terminal(project, LARGE)
+    terminal = Terminal(project, LARGE, VISUAL="", EDITOR="no-such-editor --wait")
     terminal.wait(f"1/{len(NAMES)}", "Lesson 2: ", "Not yet")  # at once, from what is kept
+    terminal.press("e", "This machine has no editor `no-such-editor --wait`: ")
+    (project / "lessons" / NAMES[1] / "LESSON.md").unlink()
+    terminal.press("t", f"lessons/{NAMES[1]}/LESSON.md does not exist.")
+    second = project / "lessons" / NAMES[1] / "exercise.py"
+    for key in "xe":
+        second.unlink()
+        terminal.press(key, "There is no exercise.py in", f"lessons reset {int(NAMES[1][:2])}")
+        shutil.copy(second.with_name("solution.py"), second)
     exercise.write_bytes(exercise.read_bytes() + b"\n# changed\n")
     terminal.press("p", "Lesson 1: ", texts("workshop")["is_right"], f"1/{len(NAMES)}")
     exercise.write_bytes(delivered)
@@ -268,6 +331,27 @@ def test_a_lesson_and_its_longest_sentence_fit_on_the_screen(
             if outcome and outcome.key and not hints:
                 sentence = lesson.sentence(outcome.key, outcome.values, language)
                 assert sentence in words or (size == SMALL and sentence[:100] in words)
+
+
+@pytest.mark.parametrize("language", ["en", "pt-BR"])
+@pytest.mark.parametrize("size", [LARGE, SMALL], ids=str)
+def test_each_page_fits_on_the_screen(
+    size: tuple[int, int], language: str, packages: Callable[[str], Any]
+) -> None:
+    console_class = importlib.import_module("rich.console").Console
+    said = texts("workshop", language)
+    for name in NAMES:
+        page = packages("catalogue").Lesson(WORKSHOP / name).page(language)
+        console = console_class(file=io.StringIO(), width=size[0], height=size[1])
+        text = page.read_text(encoding="utf-8")
+        for part in packages("screen").page_screens(text, said["answers"], console):
+            console.print(part, end="")
+            console.print(max(said["more"], said["any_key"], key=len))
+            shown = console.file.getvalue()
+            console.file = io.StringIO()
+            assert len(shown.splitlines()) < size[1]
+            assert max(map(len, shown.splitlines())) <= size[0]
+            assert "<" not in shown.replace("<https", "")
 
 
 class Teacher:

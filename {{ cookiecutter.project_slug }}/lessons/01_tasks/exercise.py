@@ -1,4 +1,4 @@
-"""Lesson 1: four plain functions that are to become four tasks."""
+"""Lesson 1: four plain functions to turn into tasks."""
 
 from pathlib import Path
 from typing import Any

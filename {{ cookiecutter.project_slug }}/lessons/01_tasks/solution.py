@@ -1,4 +1,4 @@
-"""Lesson 1: four plain functions that have become four tasks."""
+"""Lesson 1: four plain functions, turned into tasks."""
 
 from pathlib import Path
 from typing import Any

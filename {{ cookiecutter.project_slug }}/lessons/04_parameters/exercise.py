@@ -1,4 +1,4 @@
-"""Lesson 4: a value in the middle of a flow that is to become a parameter."""
+"""Lesson 4: a value in the middle of a flow, to turn into a parameter."""
 
 import json
 from pathlib import Path

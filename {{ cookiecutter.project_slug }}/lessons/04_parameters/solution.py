@@ -1,4 +1,4 @@
-"""Lesson 4: a value in the middle of a flow that has become a parameter."""
+"""Lesson 4: a value in the middle of a flow, turned into a parameter."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Lesson 9: a flow that needs what another one makes, and nobody has said so."""
+"""Lesson 9: a flow that needs the output of another, and code that does not say so."""
 
 from pathlib import Path
 

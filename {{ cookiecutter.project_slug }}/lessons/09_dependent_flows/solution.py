@@ -1,4 +1,4 @@
-"""Lesson 9: a flow that runs two others, the second on what the first has made."""
+"""Lesson 9: a flow that runs two others, the second on the output of the first."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Lesson 11: a result that is printed, and that nobody finds in the log."""
+"""Lesson 11: a result that is printed but is not in the log."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Lesson 11: a result that is in the log, with a warning where it is poor."""
+"""Lesson 11: a result that is in the log, with a warning if it is poor."""
 
 from pathlib import Path
 

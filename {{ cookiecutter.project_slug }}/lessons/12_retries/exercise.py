@@ -1,4 +1,4 @@
-"""Lesson 12: a file on a busy server, which gets through at the third attempt."""
+"""Lesson 12: a file on a busy server, which answers the third request."""
 
 from collections import Counter
 from pathlib import Path

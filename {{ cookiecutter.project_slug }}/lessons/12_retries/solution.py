@@ -1,4 +1,4 @@
-"""Lesson 12: a file on a busy server, which is asked for again, but not where that is no use."""
+"""Lesson 12: a file on a busy server, with retries, but only for errors that pass."""
 
 from collections import Counter
 from pathlib import Path

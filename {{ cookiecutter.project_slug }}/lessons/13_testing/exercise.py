@@ -1,4 +1,4 @@
-"""Lesson 13: a flow, and three tests of it that any flow would pass."""
+"""Lesson 13: a flow, and three tests that any flow would pass."""
 
 from pathlib import Path
 

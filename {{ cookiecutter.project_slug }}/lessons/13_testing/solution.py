@@ -1,4 +1,4 @@
-"""Lesson 13: a flow, and three tests of it that a wrong one does not pass."""
+"""Lesson 13: a flow, and three tests that fail on a wrong one."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Lesson 14: a flow that worked on the day it was written. Five things are wrong with it."""
+"""Lesson 14: a flow that worked on the day it was written. It has five faults."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -45,6 +45,7 @@ def watch(
 
     chosen = _language(language)
     console = Console(highlight=False)
+    environment = dict(os.environ)  # before the session takes out Prefect's settings
     with open_session(chosen, class_, name) as checks:
         knows_keys = sys.stdin.isatty() and not console.is_dumb_terminal
         if once or not (knows_keys and console.is_terminal):
@@ -53,7 +54,7 @@ def watch(
         checker = Checker(checks)
         checker.start()
         try:
-            Terminal(find_lessons(), chosen, checker, console).watch()
+            Terminal(find_lessons(), chosen, checker, console, environment).watch()
         finally:
             checker.stop()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 WAIT_SECONDS = 0.1  # how often the terminal looks at the clock, the files and its size
+CTRL_C = "\x03"
 
 if sys.platform == "win32":
     import msvcrt
@@ -36,13 +37,19 @@ else:
 
     @contextmanager
     def single_keys() -> Iterator[None]:
-        """Give keys without Enter, and without showing them, while the block lasts."""
+        """Give keys without Enter, and without showing them, while the block lasts.
+
+        Ctrl-C is a key, too: as a signal it would also end the server and the judge.
+        """
         before = termios.tcgetattr(sys.stdin)
         tty.setcbreak(sys.stdin)
+        settings = termios.tcgetattr(sys.stdin)
+        settings[6][termios.VINTR] = bytes([os.fpathconf(sys.stdin.fileno(), "PC_VDISABLE")])
+        termios.tcsetattr(sys.stdin, termios.TCSANOW, settings)
         try:
             yield
         finally:
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+            termios.tcsetattr(sys.stdin, termios.TCSAFLUSH, before)
 
     waiting: list[str] = []  # keys that came at once, by a quick hand
 

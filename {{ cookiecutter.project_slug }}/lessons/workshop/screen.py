@@ -1,11 +1,15 @@
 """What the workshop's terminal shows: parts of text that fit into a window, however small."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from rich.console import Console, RenderableType
+from rich.markdown import Markdown
 from rich.progress_bar import ProgressBar
+from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +19,7 @@ from lessons.workshop.checking import Outcome
 from runtime.settings import ROOT
 
 RIGHT, OPEN, QUIET = "bold green", "bold yellow", "dim"
+QUESTION = re.compile(r"<details>\s*<summary>(.+?)</summary>\s*(.+?)\s*</details>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,26 @@ def lesson_parts(
         values = {"number": number, "all": len(own["hints"]), "hint": hint}
         parts.append(Part(Text(fill(texts["hint"], values)), spare=2 if number < len(shown) else 0))
     return [*parts, Part(Text(note, style="bold"))] if note else parts
+
+
+def page_screens(page: str, answers: str, console: Console) -> list[Segments]:
+    """Return a page in screens; the answers to its questions come last, under a heading."""
+    solved = [f"**{question}** {answer}" for question, answer in QUESTION.findall(page)]
+    texts = [QUESTION.sub(r"- \1", page)]
+    if solved:
+        texts.append("\n\n".join([f"## {answers}", *solved]))
+    height = max(
+        console.height - 4, 1
+    )  # below are what the keys do, in up to two lines, and the cursor
+    screens = []
+    for text in texts:
+        markdown = Markdown(text, code_theme="ansi_dark", hyperlinks=False)
+        lines = console.render_lines(markdown, pad=False, new_lines=True)
+        screens += [
+            Segments(chain.from_iterable(lines[first : first + height]))
+            for first in range(0, len(lines), height)
+        ]
+    return screens
 
 
 def list_parts(
