@@ -1,15 +1,16 @@
-"""Lesson 7: a split that each run keeps, in the right folder under a name of its own."""
+"""Lesson 7: a flow whose tasks keep what they return, in the folder of the run."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from prefect import flow, task
-from prefect.cache_policies import DEFAULT
 from sklearn.model_selection import train_test_split
 
-ROOT = Path(__file__).resolve().parents[2]
-IRIS = ROOT / "data" / "raw" / "iris.csv"
-PROCESSED = ROOT / "data" / "processed" / "lesson_07"
+from runtime import LocalResult, current_run, in_run_folder
+
+IRIS = Path(__file__).resolve().parents[2] / "data" / "raw" / "iris.csv"
+PROCESSED = LocalResult(dir="data/processed")
 
 
 @task
@@ -17,25 +18,29 @@ def load_data(path: Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-@task(
-    cache_policy=DEFAULT,
-    result_serializer="pickle",
-    result_storage=PROCESSED,
-    result_storage_key="{flow_run.name}/{task_run.task_name}_{parameters[test_data_ratio]}",
-)
-def split_data(data: pd.DataFrame, test_data_ratio: float) -> dict[str, pd.DataFrame]:
-    train, test = train_test_split(data, test_size=test_data_ratio, random_state=42)
-    return {"train": train, "test": test}
+@task(result_storage=PROCESSED, result_serializer="json-value", cache_policy=PROCESSED.per_run)
+def get_classes(data: pd.DataFrame, target_col: str) -> list[str]:
+    return sorted(data[target_col].astype(str).unique())
 
 
-@flow(log_prints=True)
-def data_engineer(path: Path = IRIS, test_data_ratio: float = 0.2) -> None:
-    split = split_data(load_data(path), test_data_ratio)
-    print(f"{len(split['train'])} rows to train, {len(split['test'])} to test")
+@task(result_storage=PROCESSED, result_serializer="parquet", cache_policy=PROCESSED.per_run)
+def split_data(data: pd.DataFrame, target_col: str, test_data_ratio: float) -> dict[str, Any]:
+    x, y = data.drop(columns=target_col), data[target_col]
+    train_x, test_x, train_y, test_y = train_test_split(
+        x, y, test_size=test_data_ratio, random_state=42, stratify=y
+    )
+    return {"train_x": train_x, "train_y": train_y, "test_x": test_x, "test_y": test_y}
+
+
+@flow(name="data-engineer", log_prints=True)
+@in_run_folder
+def data_engineer(raw_path: Path = IRIS, test_data_ratio: float = 0.2) -> str:
+    data = load_data(raw_path)
+    print("Classes:", get_classes(data, "species"))
+    split_data(data, "species", test_data_ratio)
+    return current_run()
 
 
 if __name__ == "__main__":
-    data_engineer()
-    data_engineer(test_data_ratio=0.3)
-    files = [path for path in PROCESSED.rglob("*") if path.is_file()]
-    print("Kept:", *[file.relative_to(ROOT).as_posix() for file in files], sep="\n  ")
+    run = data_engineer()
+    print("Kept:", *Path("data/processed", run).rglob("*.*"), sep="\n  ")

@@ -1,69 +1,86 @@
-"""The check of lesson 7: each run keeps its split in the folder, under a name that tells of it."""
+"""The check of lesson 7: each run keeps what two tasks return, under names that tell of it."""
 
 import random
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore
 
-from lessons.workshop.exercise import Exercise, a_table, expect
+from lessons.workshop.exercise import Exercise, Finding, a_table, expect, finding_of
 from lessons.workshop.records import Run
+from runtime import LocalResult
+from runtime.history import read_runs
 
-PROCESSED = Path("data", "processed", "lesson_07")
+PROCESSED = LocalResult(dir="data/processed")
+TASKS = ("get_classes", "split_data")
+PARTS = {"train_x", "train_y", "test_x", "test_y"}
 NOT_ON_WINDOWS = set('<>:"|?*\\')
 
 
-def test_each_run_keeps_its_split_under_a_name_that_tells_of_it(exercise: Exercise) -> None:
-    exercise.task("split_data")
-    ratio = _a_ratio()
-    _, first = _kept_by_a_run(exercise, ratio)
-    run, name = _kept_by_a_run(exercise, ratio)
-    expect(first != name and first in _files(), "overwritten", name=name)
-    expect(run.record.name in name, "no_run_in_name", name=name, run=run.record.name)
-    expect("split_data" in name, "no_task_in_name", name=name)
-    expect(str(ratio) in name, "no_ratio_in_name", name=name, ratio=ratio)
-    bad = sorted(NOT_ON_WINDOWS & set(name))
-    expect(not bad, "not_on_windows", name=name, letter=" ".join(bad))
+def test_each_run_keeps_its_results_under_names_that_tell_of_it(exercise: Exercise) -> None:
+    for name in TASKS:
+        exercise.task(name)
+    _, first = _locations_of_a_run(exercise)
+    run, second = _locations_of_a_run(exercise)
+    for name, older, location in zip(TASKS, first, second, strict=True):
+        kept = older != location and older in _kept(exercise)
+        expect(kept, "overwritten", name=name, location=location)
+        tells = run.record.name in location or str(run.id) in location
+        expect(tells, "no_run_in_name", location=location, run=run.record.name)
+        expect(name in location, "no_task_in_name", location=location, name=name)
+        bad = sorted(NOT_ON_WINDOWS & set(location))
+        expect(not bad, "not_on_windows", location=location, letter=" ".join(bad))
+    known = [facts.get("flow_run_id") for facts in read_runs().values()]
+    expect(str(run.id) in known, "no_run_json")
 
 
-def _kept_by_a_run(exercise: Exercise, ratio: float) -> tuple[Run, str]:
-    """Run the flow with new flowers; return the run, and the name of the file with its split."""
-    table = a_table()
+def _locations_of_a_run(exercise: Exercise) -> tuple[Run, list[str]]:
+    """Run the flow with new flowers; return the run, and where it has kept both results."""
+    table, ratio = a_table(), random.randint(311, 599) / 1000  # noqa: S311
     table.to_csv("flowers.csv", index=False)
-    run = exercise.run(exercise.flow("data_engineer"), Path("flowers.csv"), ratio)
-    expect(run.states("split_data"), "left_out")
-    expect(run.states("split_data") == ["Completed"], "old_split")
-    expect(_files(), "not_kept")
-    kept = [name for name in _files() if _is_split(_read(name), table, ratio)]
-    expect(kept, "no_split", name=_files()[-1])
-    return run, kept[0]
+    run = exercise.try_run(exercise.flow("data_engineer"), Path("flowers.csv"), ratio)
+    for name in run.not_kept:
+        expect(exercise.task(name).result_storage_key is None, "two_names", name=name)
+        raise Finding("no_serializer", name=name)
+    if run.error:
+        raise finding_of(run.error, exercise.file)
+    kept = _kept(exercise)
+    locations = []
+    for name in TASKS:
+        expect(run.states(name), "left_out", name=name)
+        expect(run.states(name) == ["Completed"], "old_result", name=name)
+        found = [location for location in kept if _is_of(name, kept[location], table, ratio)]
+        expect(found, "not_kept", name=name)
+        locations.append(found[0])
+    return run, locations
 
 
-def _files() -> list[str]:
-    return sorted(
-        path.relative_to(PROCESSED).as_posix() for path in PROCESSED.rglob("*") if path.is_file()
-    )
+def _kept(exercise: Exercise) -> dict[str, Any]:
+    """Return what `LocalResult` or Prefect's own store reads in data/processed, by its location."""
+    own = ResultStore(result_storage=LocalFileSystem(basepath=str(Path(PROCESSED.dir).resolve())))
+    kept = {}
+    for name in exercise.files(f"{PROCESSED.dir}/**/*"):
+        file = Path(name).relative_to(PROCESSED.dir)
+        with suppress(Exception):  # whatever a student writes into a file
+            if file.parent.name == ".records":
+                location = (file.parents[1] / file.stem).as_posix()
+                kept[location] = PROCESSED.read(location=location).value
+            else:
+                kept[file.as_posix()] = own.read(file.as_posix()).result
+    return kept
 
 
-def _read(name: str) -> object:
-    """Return the result that Prefect has kept; None where the file is another one."""
-    store = ResultStore(result_storage=LocalFileSystem(basepath=str(PROCESSED.resolve())))
-    try:
-        return store.read(name).result
-    except Exception:  # whatever a student writes into a file
-        return None
-
-
-def _is_split(value: object, table: pd.DataFrame, ratio: float) -> bool:
-    if not isinstance(value, dict) or set(value) != {"train", "test"}:
+def _is_of(name: str, value: Any, table: pd.DataFrame, ratio: float) -> bool:
+    """Tell whether a value is what a task has to return for these flowers."""
+    if name == "get_classes":
+        return bool(value == sorted(table["species"].unique()))
+    if not isinstance(value, dict) or not value.keys() >= PARTS:
         return False
-    if not all(isinstance(part, pd.DataFrame) for part in value.values()):
-        return False
-    together: pd.DataFrame = pd.concat([value["train"], value["test"]]).sort_index()
-    return table.equals(together) and abs(len(value["test"]) - ratio * len(table)) <= 1
-
-
-def _a_ratio() -> float:
-    """Return a share that nobody can guess; never the 0.2 or 0.3 of the page."""
-    return random.randint(311, 599) / 1000  # noqa: S311
+    rows = pd.concat(
+        [value[f"{part}_x"].assign(species=value[f"{part}_y"]) for part in ("train", "test")]
+    ).sort_index()
+    right_size = abs(len(value["test_x"]) - ratio * len(table)) <= 1
+    return right_size and rows.to_numpy().tolist() == table.to_numpy().tolist()

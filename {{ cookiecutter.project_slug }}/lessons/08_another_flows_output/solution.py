@@ -1,55 +1,51 @@
 """Lesson 8: a flow that goes on with the very split that another flow has kept."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from prefect import flow, runtime, task
-from prefect.cache_policies import DEFAULT
-from prefect.filesystems import LocalFileSystem
-from prefect.results import ResultStore
+from prefect import flow, task
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
-ROOT = Path(__file__).resolve().parents[2]
-IRIS = ROOT / "data" / "raw" / "iris.csv"
-PROCESSED = ROOT / "data" / "processed" / "lesson_08"
+from runtime import LocalResult, current_run, in_run_folder
+
+IRIS = Path(__file__).resolve().parents[2] / "data" / "raw" / "iris.csv"
+PROCESSED = LocalResult(dir="data/processed")
 
 
-@task(
-    cache_policy=DEFAULT,
-    result_serializer="pickle",
-    result_storage=PROCESSED,
-    result_storage_key="{flow_run.name}/split_data",
-)
-def split_data(path: Path) -> dict[str, pd.DataFrame]:
-    train, test = train_test_split(pd.read_csv(path), test_size=0.2)
-    return {"train": train, "test": test}
+@task(result_storage=PROCESSED, result_serializer="parquet", cache_policy=PROCESSED.per_run)
+def split_data(data: pd.DataFrame, target_col: str) -> dict[str, Any]:
+    x, y = data.drop(columns=target_col), data[target_col]
+    train_x, test_x, train_y, test_y = train_test_split(x, y, test_size=0.2, stratify=y)
+    return {"train_x": train_x, "train_y": train_y, "test_x": test_x, "test_y": test_y}
 
 
-@flow(log_prints=True)
-def data_engineer(path: Path = IRIS) -> str:
-    split = split_data(path)
-    print("Rows to test:", *split["test"].index)
-    return f"{runtime.flow_run.name}/split_data"
+@flow(name="data-engineer", log_prints=True)
+@in_run_folder
+def data_engineer(raw_path: Path = IRIS) -> str:
+    split = split_data(pd.read_csv(raw_path), "species")
+    print("Rows to test:", *split["test_x"].index)
+    return current_run()
 
 
 @task
-def read_split(location: str) -> dict[str, pd.DataFrame]:
-    storage = LocalFileSystem(basepath=str(PROCESSED))
-    return ResultStore(result_storage=storage).read(location).result
+def read_split(checkpoint: str) -> dict[str, Any]:
+    result = PROCESSED.read(location=f"{checkpoint}/split_data")
+    return result.value
 
 
-@flow(log_prints=True)
-def data_science(location: str) -> dict[int, str]:
-    split = read_split(location)
-    train, test = split["train"], split["test"]
-    model = LogisticRegression(max_iter=1000)
-    model.fit(train.drop(columns="species"), train["species"])
-    print("Rows to test:", *test.index)
-    return dict(zip(test.index, model.predict(test.drop(columns="species")), strict=True))
+@flow(name="data-science", log_prints=True)
+@in_run_folder
+def data_science(checkpoint: str = "latest") -> dict[int, str]:
+    split = read_split(checkpoint)
+    model = LogisticRegression(max_iter=1000).fit(split["train_x"], split["train_y"])
+    print("Rows to test:", *split["test_x"].index)
+    predictions = model.predict(split["test_x"])
+    return dict(zip(split["test_x"].index, predictions, strict=True))
 
 
 if __name__ == "__main__":
-    kept = data_engineer()
-    print("Kept:", kept)
-    data_science(kept)
+    checkpoint = data_engineer()
+    print("Kept in:", checkpoint)
+    data_science(checkpoint)

@@ -20,6 +20,8 @@ from prefect import Flow, Task, flow, tags
 from lessons.workshop.records import Run, find_runs, read_run
 from lessons.workshop.serving import Serving, serving
 
+RELOADED = ("exercise", "flows", "ml")
+
 
 class Finding(Exception):
     """What is not right yet: the key of a sentence in texts.*.toml, and values for its gaps."""
@@ -151,7 +153,9 @@ class Exercise:
             yield served
 
     def _load(self) -> ModuleType:
-        sys.modules.pop("exercise", None)
+        # What it imports of the project may have been edited since the last check.
+        for name in [name for name in sys.modules if name.partition(".")[0] in RELOADED]:
+            del sys.modules[name]
         spec = importlib.util.spec_from_file_location("exercise", self.file)
         assert spec is not None
         assert spec.loader is not None

@@ -56,7 +56,7 @@ class Run:
         return [
             TaskRecord(
                 name=names[task.id],
-                state=_state(task),
+                state="Completed" if _state(task) == ROLLED_BACK else _state(task),
                 tries=task.run_count,
                 inputs=frozenset(
                     names[one.id]
@@ -72,6 +72,19 @@ class Run:
     def states(self, name: str) -> list[str]:
         """Return the states in which the runs of a task ended; none where it never ran."""
         return [task.state for task in self.tasks if task.name == name]
+
+    @cached_property
+    def not_kept(self) -> list[str]:
+        """Names of the tasks whose results were to be kept and could not be written.
+
+        Prefect only logs that: such a task is completed.
+        """
+        names = {task.record.id: task.name for task in self.tasks}
+        return [
+            names[log.task_run_id]
+            for log in self.log_records
+            if log.task_run_id in names and log.message.startswith(NOT_KEPT)
+        ]
 
     @cached_property
     def logs(self) -> list[str]:
@@ -122,13 +135,31 @@ def _task_runs(flow_run: UUID) -> list[TaskRun]:
     with get_client(sync_client=True) as client:
         while True:
             found = client.read_task_runs(flow_run_filter=wanted, limit=200)
-            states = {str(task.id): f"{ENDED_IN}{_state(task)}(" for task in found}
-            if all(said[one].startswith(states.get(one, " ")) for one in said):
+            ended = {str(task.id) for task in found if _has_ended(task, said)}
+            if ended >= said.keys():
                 return found
             time.sleep(0.02)
 
 
+def _has_ended(task_run: TaskRun, said: dict[str, str]) -> bool:
+    """Tell whether a task run is recorded as ended.
+
+    The name of a final state may differ from the log's: a result that cannot be written turns
+    `Completed` into `RolledBack`.
+    """
+    message = said.get(str(task_run.id), "")
+    is_final = task_run.state is not None and task_run.state.is_final()
+    return is_final or message.startswith(f"{ENDED_IN}{_state(task_run)}(")
+
+
 ENDED_IN = "Finished in state "
+ROLLED_BACK = "RolledBack"
+# How the messages begin by which Prefect says that a result is not kept.
+NOT_KEPT = (
+    "Encountered an error while serializing result",
+    "An error was encountered while committing transaction",
+    "Error encountered when computing cache key",
+)
 
 
 class _Ended(logging.Handler):
