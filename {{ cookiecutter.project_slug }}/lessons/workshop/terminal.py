@@ -1,6 +1,7 @@
 """The workshop in the terminal: checks an exercise each time it is saved, and answers keys."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -37,7 +38,7 @@ class Terminal:
     def watch(self) -> None:
         """Show, check and answer keys until `q`; raise what makes checks impossible."""
         seen: tuple[object, ...] | None = None
-        with single_keys():
+        with self._keyboard() as pressed:
             while True:
                 self._look_for_work()
                 if self.checker.error:
@@ -55,6 +56,12 @@ class Terminal:
                 if key:
                     self._answer(key)
                     seen = None
+
+    @contextmanager
+    def _keyboard(self) -> Iterator[Callable[[], str]]:
+        """Give a function that returns a key, or after a short while an empty text."""
+        with single_keys():
+            yield pressed
 
     def _look_for_work(self) -> None:
         """Let the current exercise be checked, and when that is known any other that was begun."""
@@ -109,15 +116,17 @@ class Terminal:
             self.console.print(self.texts["any_key"], style="bold")
             return
         keys = self.texts["keys"]
-        if self.shows == "list":
-            lines = len(Text(keys).wrap(self.console, self.console.width))
-            size = (self.console.width, self.console.height - 2 - lines)
-            parts = screen.list_parts(self.lessons, self.current, self.language, size)
-        else:
-            hints = self.hints.get(self.current.name, 0) if self.shows_hints else 0
-            outcome = progress.outcome_of(self.current)
-            parts = screen.lesson_parts(self.current, outcome, hints, self.note, self.language)
+        lines = len(Text(keys).wrap(self.console, self.console.width))
+        parts = self._parts((self.console.width, self.console.height - 2 - lines))
         screen.show(self.console, self.lessons, parts, keys)
+
+    def _parts(self, size: tuple[int, int]) -> list[screen.Part]:
+        """Return the list of the lessons as it fits into a size, or the lesson."""
+        if self.shows == "list":
+            return screen.list_parts(self.lessons, self.current, self.language, size)
+        hints = self.hints.get(self.current.name, 0) if self.shows_hints else 0
+        outcome = progress.outcome_of(self.current)
+        return screen.lesson_parts(self.current, outcome, hints, self.note, self.language)
 
 
 def first_open(lessons: Sequence[Lesson]) -> Lesson:
