@@ -6,6 +6,7 @@ import csv
 import hashlib
 import importlib
 import json
+import subprocess
 import sys
 import threading
 import tomllib
@@ -289,7 +290,6 @@ def test_a_slow_server_gets_every_report(class_: Class, module: Import) -> None:
 def asked(module: Import, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Return the commands of a pip that downloads nothing, each followed by its requirements."""
     asked: list[Any] = []
-    subprocess = importlib.import_module("subprocess")
 
     def run(command: list[str], **_: Any) -> Any:
         lines = (
@@ -366,4 +366,13 @@ def test_a_lesson_of_ones_own(run: Run, bake: Bake, monkeypatch: pytest.MonkeyPa
     assert lines.count(f"Lesson {number}: Own data") == 2, "and once more after the list"
     assert [line for line in lines if line.startswith("Hint 1 of 2: ")]
     assert lines[-1] == texts("workshop")["is_right"]
+    command = [sys.executable, "main.py", "lessons", "--plain"]
+    with subprocess.Popen(
+        command, cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        process.stdin.write(b"q\n")
+        process.stdin.flush()  # and it stays open, as a keyboard does
+        assert process.stderr
+        assert (process.wait(), process.stderr.read()) == (0, b"")
     assert lessons("reset", number).returncode == 0

@@ -1,5 +1,6 @@
 """The workshop line by line, for a screen reader: no cursor moves, and nothing is said twice."""
 
+import os
 import queue
 import sys
 import threading
@@ -29,9 +30,11 @@ class PlainTerminal(Terminal):
         keys: queue.Queue[str] = queue.Queue()
 
         def read() -> None:
-            for line in sys.stdin:
-                for key in line.strip().lower() or " ":
-                    keys.put(key)
+            # Not by `sys.stdin`: a thread that waits in it keeps Python from ending.
+            while typed := os.read(0, 1024).decode(errors="replace"):
+                for line in typed.splitlines():
+                    for key in line.strip().lower() or " ":
+                        keys.put(key)
             keys.put("end")
 
         def pressed() -> str:
