@@ -315,6 +315,8 @@ def test_a_wheelhouse_has_each_systems_own_packages(module: Import, asked: list[
     assert len(names) == len(set(names)), "one version of each"
     assert not any(";" in line for lines in asked[1::2] for line in lines)
     assert set(macos) != set(intel)
+    module("wheelhouse").download("linux", "3.11", {})
+    assert any(line.startswith("async-timeout==") for line in asked[-1]), "for its first releases"
 
 
 def test_what_goes_wrong_with_a_wheelhouse_is_said(

@@ -31,10 +31,10 @@ def download(system: str, python: str, texts: dict[str, Any]) -> None:
     platform, machine, wheels = SYSTEMS[system]
     # pip would judge these by the system that it runs on, and leave out what only the other needs.
     markers = {"sys_platform": platform, "platform_machine": machine, "python_version": python}
-    markers |= {"python_full_version": f"{python}.99"}
+    releases = [{**markers, "python_full_version": f"{python}.{patch}"} for patch in (0, 99)]
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     listed = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    wanted = [one for one in listed if not one.marker or one.marker.evaluate(markers)]
+    wanted = [one for one in listed if not one.marker or any(map(one.marker.evaluate, releases))]
     pip, uv = [sys.executable, "-m", "pip"], shutil.which("uv")
     if not importlib.util.find_spec("pip"):  # as in an environment of uv's
         if not uv:
