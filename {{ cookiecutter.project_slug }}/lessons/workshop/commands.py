@@ -202,16 +202,10 @@ def submit(*, name: Name = None, language: Language = None) -> None:
 def grade(
     folder: Path,
     *,
-    limit_seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 60,
+    limit_seconds: Annotated[float, Parameter(validator=Number(gt=0), help="For each check.")] = 60,
     language: Language = None,
 ) -> None:
-    """Check the zips in a folder, running the code of students; write reports/grades.csv and .html.
-
-    Parameters
-    ----------
-    limit_seconds
-        How long one check may take.
-    """
+    """Check the zips in a folder, running what is in them; write reports/grades.csv and .html."""
     from lessons.workshop.grading import grade_all
     from runtime.cli import STARTED_IN
 
