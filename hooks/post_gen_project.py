@@ -26,6 +26,7 @@ LICENCES = ["MIT", "BSD-3-Clause", "Apache-2.0"]
 LESSON_FILES = ["exercise.py", "solution.py", "test_lesson.py"]
 LESSON_FILES += ["LESSON.md", "LESSON.pt-BR.md", "texts.en.toml", "texts.pt-BR.toml"]
 WORKSHOP_FILES = ["__init__.py", "conftest.py", "pytest.ini", "workshop/*.py", "workshop/*.toml"]
+WORKSHOP_FILES += ["workshop/grades.html", "workshop/skeleton/*.txt"]
 ORIGINALS = "workshop/originals"  # the exercises as they were delivered
 FILES_WITH_LESSONS = ["runtime/cli.py", "pyproject.toml"]  # each line there that has the word
 SET_ASIDE = ".set-aside"  # copies of the files that were there: see pre_gen_project.py
@@ -120,7 +121,7 @@ def remove_lessons(project: Path) -> None:
     for pattern in (*patterns, *(f"[0-9][0-9]_*/{name}" for name in LESSON_FILES)):
         for path in folder.glob(pattern):
             path.unlink()
-    for path in (folder / ORIGINALS, *folder.glob("*/"), folder):
+    for path in (*folder.glob("workshop/*/"), *folder.glob("*/"), folder):
         with contextlib.suppress(OSError):  # not empty: a person keeps files of their own there
             path.rmdir()
     for name in FILES_WITH_LESSONS:

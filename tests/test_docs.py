@@ -23,6 +23,7 @@ PAIRS = [
     "README.md",
     *(f"{PROJECT_FOLDER}/{name}" for name in TRANSLATED_PAGES),
     "docs/article.md",
+    "docs/capstone.md",
     "docs/cloud.md",
     "docs/dashboard.md",
     "docs/teaching.md",

@@ -37,14 +37,17 @@ class Outcome:
 class Judge:
     """A process that checks exercises, started before it is needed: its imports take seconds."""
 
-    def __init__(self) -> None:
-        """Start it, for the server that `start_server` has set this process up for."""
+    def __init__(self, project: Path = ROOT) -> None:
+        """Start it, for the server that `start_server` has set this process up for.
+
+        `project` is the folder whose workshop it runs.
+        """
         self._ready = False
         self._log = server.HOME / "judge.log"
         with self._log.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "lessons.workshop.judge"],
-                cwd=ROOT,
+                cwd=project,
                 env={**os.environ, "LESSONS_JUDGE": "1", "PYTHONIOENCODING": "utf-8"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

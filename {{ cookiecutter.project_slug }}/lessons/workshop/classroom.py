@@ -1,15 +1,15 @@
 """The class at a glance: students report their checks to a Prefect server, the teacher reads them.
 
 A report is a flow run of the flow `lessons`, tagged with lesson and student. Nothing is sent but
-the student's name, the lesson, the outcome and the time. The server's REST API is spoken to as
-such, because importing Prefect's client takes longer than a check.
+the student's name, the lesson, the outcome, the key of its sentence and the time. The server's
+REST API is spoken to as such, because importing Prefect's client takes longer than a check.
 """
 
 import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,17 +26,30 @@ FLOW = "lessons"
 RETRY_SECONDS = 5
 PAGE = 200  # flow runs, the most that a server returns at once
 LONGEST_NAME = 60
+SENT = ("student", "lesson", "outcome", "time", "finding")
+STATES = {  # of the flow runs
+    "right": ("COMPLETED", "Right"),
+    "open": ("FAILED", "Open"),
+    "joined": ("COMPLETED", "Joined"),
+}
+MOMENT_SECONDS = 1
+JOINED = ""  # in place of a lesson: a student is there
+# A server that thirty students have asked at once is slow, not away.
+TIMEOUT = httpx.Timeout(60, connect=10)
+REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 
 @dataclass(frozen=True)
 class Report:
-    """One check of one student."""
+    """One check of one student, or that the student has joined."""
 
     student: str
     lesson: str
-    outcome: str  # "right" or "open"
-    time: str  # in UTC, as ISO 8601
+    outcome: str  # "right", "open" or "joined"
+    time: str  # in UTC, as ISO 8601, by the student's clock
+    finding: str = ""  # its key, where the lesson is open
     id: str = ""  # so that a report which is sent twice counts once
+    received: str = ""  # the time by the server's clock
 
 
 class Reporter:
@@ -50,7 +63,9 @@ class Reporter:
         self._kept = server.HOME / f"reports-to-send-{to_whom}.jsonl"
         self._changed = threading.Condition()
         self._stopping = False
+        self.reason = "away"  # why the last report that could not be sent was not
         self._reports = self._read()
+        self._add(Report(student, JOINED, "joined", _text(datetime.now(UTC)), id=uuid4().hex))
         self._thread = threading.Thread(target=self._send_all, daemon=True)
         self._thread.start()
 
@@ -60,20 +75,30 @@ class Reporter:
         if outcome.passed and (solved_at := progress.solved_at(lesson)):
             time = solved_at
             known_as = sha256(f"{self._student}/{lesson.name}/{time.isoformat()}")
-        said, when = "right" if outcome.passed else "open", time.isoformat(timespec="seconds")
-        report = Report(self._student, lesson.name, said, when, known_as)
+        said = "right" if outcome.passed else "open"
+        self._add(
+            Report(self._student, lesson.name, said, _text(time), outcome.key or "", known_as)
+        )
+
+    def _add(self, report: Report) -> None:
         with self._changed:
-            if known_as not in [one.id for one in self._reports]:
+            if report.id not in [one.id for one in self._reports]:
                 self._reports.append(report)
             self._write()
             self._changed.notify()
 
-    def stop(self, within_seconds: float = 3) -> int:
-        """Send what can be sent within a moment; return how many reports are kept for later."""
+    def stop(self, slow: Callable[[], None] = lambda: None) -> int:
+        """Wait until all is sent or the server is away; return how many reports are kept.
+
+        `slow` is called where that takes longer than a moment.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join(within_seconds)
+        self._thread.join(MOMENT_SECONDS)
+        if self._thread.is_alive():
+            slow()
+            self._thread.join()
         return len(self._reports)
 
     def _send_all(self) -> None:
@@ -85,8 +110,9 @@ class Reporter:
                 report = self._reports[0]
             try:
                 send(self._client, report)
-            except httpx.HTTPError:
+            except (httpx.HTTPError, ValueError) as error:
                 with self._changed:
+                    self.reason = reason(error)
                     if self._stopping or self._changed.wait_for(
                         lambda: self._stopping, RETRY_SECONDS
                     ):
@@ -109,6 +135,10 @@ class Reporter:
         self._kept.write_text("".join(lines), encoding="utf-8")
 
 
+def _text(time: datetime) -> str:
+    return time.isoformat(timespec="seconds")
+
+
 def sha256(text: str) -> str:
     """Return the SHA-256 of a text in hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -123,8 +153,17 @@ def client_for(api_url: str, auth: str | None, texts: dict[str, Any]) -> httpx.C
         raise UserError(fill(texts["no_address"], {"address": api_url}))
     name, _, password = (auth or "").partition(":")
     return httpx.Client(
-        base_url=api_url.rstrip("/"), auth=(name, password) if auth else None, timeout=10
+        base_url=api_url.rstrip("/"), auth=(name, password) if auth else None, timeout=TIMEOUT
     )
+
+
+def reason(error: Exception) -> str:
+    """Return why a server could not be used: `away`, `slow`, `refused`, or `strange`."""
+    if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in REFUSALS:
+        return "refused"
+    if isinstance(error, httpx.ConnectTimeout) or not isinstance(error, httpx.TimeoutException):
+        return "away" if isinstance(error, httpx.TransportError) else "strange"
+    return "slow"
 
 
 def student_name(name: str | None, texts: dict[str, Any]) -> str:
@@ -150,15 +189,14 @@ def send(client: httpx.Client, report: Report) -> None:
     """Make a flow run of a report; raise `httpx.HTTPError` where that fails."""
     _introduce(client)
     flow = client.post("/flows/", json={"name": FLOW}).raise_for_status().json()
-    right = report.outcome == "right"
+    kind, name = STATES[report.outcome]
+    parameters = asdict(report)
     run = {
         "flow_id": flow["id"],
-        "name": f"{report.student} {report.lesson}",
-        "tags": [report.lesson, report.student],
-        "parameters": {name: value for name, value in asdict(report).items() if name != "id"},
-        "state": {"type": "COMPLETED", "name": "Right"}
-        if right
-        else {"type": "FAILED", "name": "Open"},
+        "name": f"{report.student} {report.lesson or report.outcome}",
+        "tags": [tag for tag in (report.lesson, report.student) if tag],
+        "parameters": {one: parameters[one] for one in SENT},
+        "state": {"type": kind, "name": name},
         "idempotency_key": report.id,
     }
     client.post("/flow_runs/", json=run).raise_for_status()
@@ -176,9 +214,9 @@ def read_reports(client: httpx.Client) -> Iterator[Report]:
     while True:
         found = client.post("/flow_runs/filter", json=wanted).raise_for_status().json()
         for run in found:
-            given = run["parameters"]
-            if {"student", "lesson", "outcome", "time"} <= given.keys():
-                yield Report(**{name: str(value) for name, value in given.items()})
+            given = {name: str(run["parameters"].get(name, "")) for name in SENT}
+            if given["student"] and given["outcome"] in STATES:
+                yield Report(**given, received=run["created"])
         if len(found) < PAGE:
             return
         wanted["offset"] += PAGE

@@ -3,13 +3,16 @@
 import os
 import runpy
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from lessons.workshop import catalogue
 from lessons.workshop.catalogue import fill, find_lesson, find_lessons
 from runtime.server import use_server, wait_until_ready
+from runtime.settings import ROOT
 
 # What is slow to import, is imported where it is used: `--help` answers at once.
 Language = Annotated[Literal["en", "pt-BR"] | None, Parameter(help="Language of the sentences.")]
@@ -17,7 +20,7 @@ Class = Annotated[
     str | None,
     Parameter("--class", help="Address of the teacher's Prefect server, to report checks to."),
 ]
-Name = Annotated[str | None, Parameter(help="Your name in the class, with --class.")]
+Name = Annotated[str | None, Parameter(help="Your name in the class.")]
 
 app = App(name="lessons", help="Learn Prefect in lessons that check themselves.")
 
@@ -26,6 +29,7 @@ app = App(name="lessons", help="Learn Prefect in lessons that check themselves."
 def watch(
     *,
     once: Annotated[bool, Parameter(negative="")] = False,
+    plain: Annotated[bool, Parameter(negative="")] = False,
     language: Language = None,
     class_: Class = None,
     name: Name = None,
@@ -36,10 +40,13 @@ def watch(
     ----------
     once
         Look at the lessons once, and print where you are.
+    plain
+        Print line by line, for a screen reader; keys are typed with Enter.
     """
     from rich.console import Console
 
     from lessons.workshop.checker import Checker
+    from lessons.workshop.plain import PlainTerminal
     from lessons.workshop.session import open_session, show_once
     from lessons.workshop.terminal import Terminal
 
@@ -48,13 +55,14 @@ def watch(
     environment = dict(os.environ)  # before the session takes out Prefect's settings
     with open_session(chosen, class_, name) as checks:
         knows_keys = sys.stdin.isatty() and not console.is_dumb_terminal
-        if once or not (knows_keys and console.is_terminal):
+        if once or not (plain or (knows_keys and console.is_terminal)):
             show_once(checks, chosen)
             return
         checker = Checker(checks)
         checker.start()
         try:
-            Terminal(find_lessons(), chosen, checker, console, environment).watch()
+            terminal = PlainTerminal if plain else Terminal
+            terminal(find_lessons(), chosen, checker, console, environment).watch()
         finally:
             checker.stop()
 
@@ -181,6 +189,52 @@ def show_class(server: str | None = None, *, language: Language = None) -> None:
     from lessons.workshop.reports import write_class
 
     print(write_class(server, _language(language)))
+
+
+@app.command
+def submit(*, name: Name = None, language: Language = None) -> None:
+    """Write the exercises that you have begun to a zip for your teacher."""
+    from lessons.workshop.submission import write_submission
+
+    print(write_submission(name, _language(language)).relative_to(ROOT))
+
+
+@app.command
+def grade(
+    folder: Path,
+    *,
+    limit_seconds: Annotated[float, Parameter(validator=Number(gt=0), help="For each check.")] = 60,
+    language: Language = None,
+) -> None:
+    """Check the zips in a folder, running what is in them; write reports/grades.csv and .html."""
+    from lessons.workshop.grading import grade_all
+    from runtime.cli import STARTED_IN
+
+    for line in grade_all(STARTED_IN / folder, _language(language), limit_seconds):
+        print(line, flush=True)
+
+
+@app.command
+def wheelhouse(
+    systems: list[Literal["windows", "macos", "macos-intel", "linux"]],
+    /,
+    *,
+    python: Literal["3.11", "3.12", "3.13", "3.14"] = "3.12",
+    language: Language = None,
+) -> None:
+    """Download the packages for laptops without a network, of these systems, into wheelhouse/."""
+    from lessons.workshop.wheelhouse import download
+
+    for system in systems:
+        download(system, python, catalogue.workshop_texts(_language(language)))
+
+
+@app.command
+def new(name: str, *, language: Language = None) -> None:
+    """Write the files of a lesson of your own, such as own_data, after the last one."""
+    from lessons.workshop.scaffold import write_lesson
+
+    print(write_lesson(name, _language(language)).folder.relative_to(ROOT))
 
 
 @app.command

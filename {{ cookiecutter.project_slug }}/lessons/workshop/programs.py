@@ -5,17 +5,19 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lessons.workshop.catalogue import Lesson
-from lessons.workshop.keyboard import CTRL_C, pressed
+from lessons.workshop.keyboard import CTRL_C
 from runtime.settings import ROOT
 
 DOES_NOT_WAIT = "code"  # it opens a window of its own, and the workshop goes on
 
 
-def run_exercise(lesson: Lesson, environment: Mapping[str, str]) -> None:
+def run_exercise(
+    lesson: Lesson, environment: Mapping[str, str], pressed: Callable[[], str]
+) -> None:
     """Run an exercise as `main.py lessons run` does; q or Ctrl-C stops it, a second one at once.
 
     Its output goes to the terminal. It reads nothing there: the keys are for the workshop.

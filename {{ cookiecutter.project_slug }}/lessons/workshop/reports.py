@@ -1,10 +1,13 @@
 """What was solved when: one student's page, and the table of a class."""
 
+import contextlib
 import csv
 import io
 import os
-from collections import defaultdict
-from datetime import UTC, datetime
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,15 @@ from rich.text import Text
 
 from lessons.workshop import progress
 from lessons.workshop.catalogue import fill, find_lessons, workshop_texts
-from lessons.workshop.classroom import Report, client_for, read_reports
+from lessons.workshop.classroom import JOINED, Report, client_for, read_reports, reason
 from runtime.errors import UserError
 from runtime.server import find
 from runtime.settings import ROOT
 
 PAGE = ROOT / "reports" / "lessons.md"
 CLASS = ROOT / "reports" / "class.csv"
+IDLE_MINUTES = 15  # without a check; a lesson takes ten
+MOST_FINDINGS = 5
 STARTS_A_FORMULA = ("=", "+", "-", "@", "\t")  # in a spreadsheet
 
 
@@ -42,14 +47,15 @@ def write_report(language: str) -> str:
         state = texts["solved" if when else "not_solved"]
         lines.append(f"| {lesson.heading(language)} | {state} | {_local(when) if when else ''} |")
     text = "\n".join(lines)
-    _write(PAGE, f"{text}\n")
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(f"{text}\n", encoding="utf-8")
     return text
 
 
 def write_class(api_url: str | None, language: str) -> str:
     """Write the class to a CSV file, and return it as a table: a row for each student.
 
-    Raises `UserError` where the server does not answer or refuses.
+    Raises `UserError` where the server does not answer, or not as it should.
     """
     texts = workshop_texts(language)
     running = find()
@@ -62,15 +68,13 @@ def write_class(api_url: str | None, language: str) -> str:
     client = client_for(address, os.environ.get("PREFECT_API_AUTH_STRING"), texts)
     try:
         reports = list(read_reports(client))
-    except httpx.HTTPStatusError as error:
-        key = "class_refused" if error.response.status_code in (401, 403) else "class_away"
-        raise UserError(fill(texts[key], {"address": address})) from error
-    except httpx.HTTPError as error:
-        raise UserError(fill(texts["class_away"], {"address": address})) from error
+    except (httpx.HTTPError, ValueError) as error:
+        raise UserError(fill(texts[f"class_{reason(error)}"], {"address": address})) from error
     found = _by_student(reports)
-    _write(CLASS, _as_csv(found))
+    write_csv(CLASS, _rows(found))
     where = fill(texts["class_file"], {"file": CLASS.relative_to(ROOT)})
-    return f"{_as_table(found, texts)}{texts['class_legend']}\n{where}"
+    lines = [texts["class_legend"], *_where_help_is_due(found, texts, language), where]
+    return _as_table(found, texts) + "\n".join(lines)
 
 
 def _by_student(reports: list[Report]) -> dict[str, dict[str, list[Report]]]:
@@ -83,7 +87,7 @@ def _by_student(reports: list[Report]) -> dict[str, dict[str, list[Report]]]:
 
 def _as_table(found: dict[str, dict[str, list[Report]]], texts: dict[str, Any]) -> str:
     table = Table(texts["column_student"], box=None, pad_edge=False)
-    lessons = sorted({lesson for one in found.values() for lesson in one})
+    lessons = sorted({lesson for one in found.values() for lesson in one} - {JOINED})
     for lesson in lessons:
         table.add_column(Text(lesson[:2].lstrip("0")), justify="right", no_wrap=True)
     for student, one in found.items():
@@ -100,24 +104,56 @@ def _cell(reports: list[Report]) -> Text:
     return Text("ok" if solved else str(len(reports) or ""))
 
 
-def _as_csv(found: dict[str, dict[str, list[Report]]]) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["student", "lesson", "checks", "solved_at", "last_check_at"])
+def _where_help_is_due(
+    found: dict[str, dict[str, list[Report]]], texts: dict[str, Any], language: str
+) -> Iterator[str]:
+    """Yield what many students are stuck at, who has checked nothing yet, and who is idle."""
+    lessons = {lesson.name: lesson for lesson in find_lessons()}
+    stuck: Counter[tuple[str, str]] = Counter()
+    for one in found.values():
+        for name, reports in one.items():
+            if name in lessons and _cell(reports).plain != "ok":
+                stuck[name, reports[-1].finding] += 1
+    for (name, key), number in stuck.most_common(MOST_FINDINGS):
+        with contextlib.suppress(LookupError):  # a finding of another release
+            # Only its key was sent: what a student has written does not fill the gaps.
+            sentence = re.sub(r"{\w+}", "…", lessons[name].sentence(key, {}, language))
+            values = {"number": number, "all": len(found), "sentence": sentence}
+            yield fill(texts["class_stuck"], values | {"lesson": lessons[name].number})
+    nothing = [student for student, one in found.items() if set(one) == {JOINED}]
+    if nothing:
+        yield fill(texts["class_nothing"], {"students": ", ".join(nothing)})
+    since = (datetime.now(UTC) - timedelta(minutes=IDLE_MINUTES)).isoformat()
+    idle = [
+        student
+        for student, one in found.items()
+        if student not in nothing
+        and max(each.received for all_ in one.values() for each in all_) < since
+    ]
+    if idle:
+        yield fill(texts["class_idle"], {"minutes": IDLE_MINUTES, "students": ", ".join(idle)})
+
+
+def _rows(found: dict[str, dict[str, list[Report]]]) -> Iterator[list[str]]:
+    yield ["student", "lesson", "checks", "solved_at", "last_check_at", "finding"]
     for student, one in found.items():
-        name = f"'{student}" if student.startswith(STARTS_A_FORMULA) else student
         for lesson, reports in sorted(one.items()):
             right = [report.time for report in reports if report.outcome == "right"]
-            first = right[0] if right else ""
-            rows.writerow([name, lesson, len(reports), first, reports[-1].time])
-    return text.getvalue()
+            checks = "0" if lesson == JOINED else str(len(reports))
+            finding = "" if right else reports[-1].finding
+            yield [student, lesson, checks, next(iter(right), ""), reports[-1].time, finding]
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    """Write rows of texts, such that Excel reads UTF-8 and takes nothing for a formula."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for row in rows:
+            writer.writerow(
+                [f"'{cell}" if cell.startswith(STARTS_A_FORMULA) else cell for cell in row]
+            )
 
 
 def _local(when: datetime) -> str:
     return f"{when.replace(tzinfo=when.tzinfo or UTC).astimezone():%Y-%m-%d %H:%M}"
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The mark in front tells Excel that this is UTF-8.
-    path.write_text(text, encoding="utf-8-sig" if path.suffix == ".csv" else "utf-8")

@@ -29,7 +29,8 @@ def open_session(language: str, class_: str | None, name: str | None) -> Iterato
             reporter.report(lesson, Outcome(None))
 
     def tell(lesson: Lesson, outcome: Outcome) -> None:
-        if reporter:
+        # Who has only opened a lesson has not tried it.
+        if reporter and (outcome.passed or not progress.is_as_delivered(lesson)):
             reporter.report(lesson, outcome)
 
     server = start_server()
@@ -40,8 +41,8 @@ def open_session(language: str, class_: str | None, name: str | None) -> Iterato
         yield checks
     finally:
         checks.stop()
-        if reporter and (left := reporter.stop()):
-            print(fill(texts["kept_reports"], {"number": left}))
+        if reporter and (left := reporter.stop(lambda: print(texts["sending"], flush=True))):
+            print(fill(texts[f"kept_{reporter.reason}"], {"number": left}))
 
 
 def show_once(checks: Checks, language: str) -> None:

@@ -1,6 +1,7 @@
 """The workshop in the terminal: checks an exercise each time it is saved, and answers keys."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -30,6 +31,7 @@ class Terminal:
     note: str = ""
     asked: str = ""  # the key that is to be pressed a second time
     shows_list: bool = False
+    pressed: Callable[[], str] = pressed  # a key, or after a short while an empty text
 
     def __post_init__(self) -> None:
         """Begin with the first lesson that is not solved."""
@@ -39,7 +41,7 @@ class Terminal:
     def watch(self) -> None:
         """Show, check and answer keys until `q`; raise what makes checks impossible."""
         seen: tuple[object, ...] | None = None
-        with single_keys():
+        with self._keyboard():
             while True:
                 self._look_for_work()
                 if self.checker.error:
@@ -51,12 +53,18 @@ class Terminal:
                 if seen is None or now != seen:
                     self._show()
                 seen = now
-                key = pressed()
+                key = self.pressed()
                 if key in ("q", CTRL_C):
                     return
                 if key:
                     self._answer(key)
                     seen = None
+
+    @contextmanager
+    def _keyboard(self) -> Iterator[None]:
+        """Let `pressed` give single keys while the block lasts."""
+        with single_keys():
+            yield
 
     def _look_for_work(self) -> None:
         """Let the current exercise be checked, and when that is known any other that was begun."""
@@ -131,7 +139,7 @@ class Terminal:
         if self._has_exercise():
             screen.clear(self.console)
             self._say("running")
-            programs.run_exercise(self.current, self.environment)
+            programs.run_exercise(self.current, self.environment, self.pressed)
             self._wait_for_key("any_key")
 
     def _edit(self) -> None:
@@ -170,21 +178,23 @@ class Terminal:
     def _wait_for_key(self, key: str) -> str:
         """Say what the keys do, and return the one that is pressed; meanwhile, checks go on."""
         self._say(key)
-        while not (answer := pressed()):
+        while not (answer := self.pressed()):
             self._look_for_work()
         return answer
 
     def _show(self) -> None:
         keys = self.texts["keys"]
-        if self.shows_list:
-            lines = len(Text(keys).wrap(self.console, self.console.width))
-            size = (self.console.width, self.console.height - 2 - lines)
-            parts = screen.list_parts(self.lessons, self.current, self.language, size)
-        else:
-            hints = self.hints.get(self.current.name, 0) if self.shows_hints else 0
-            outcome = progress.outcome_of(self.current)
-            parts = screen.lesson_parts(self.current, outcome, hints, self.note, self.language)
+        lines = len(Text(keys).wrap(self.console, self.console.width))
+        parts = self._parts((self.console.width, self.console.height - 2 - lines))
         screen.show(self.console, self.lessons, parts, keys)
+
+    def _parts(self, size: tuple[int, int]) -> list[screen.Part]:
+        """Return the list of the lessons as it fits into a size, or the lesson."""
+        if self.shows_list:
+            return screen.list_parts(self.lessons, self.current, self.language, size)
+        hints = self.hints.get(self.current.name, 0) if self.shows_hints else 0
+        outcome = progress.outcome_of(self.current)
+        return screen.lesson_parts(self.current, outcome, hints, self.note, self.language)
 
 
 def first_open(lessons: Sequence[Lesson]) -> Lesson:

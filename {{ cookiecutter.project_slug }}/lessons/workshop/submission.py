@@ -1,0 +1,88 @@
+"""The zip that a student hands in: written on a laptop, and read elsewhere without trust in it."""
+
+import json
+import platform
+import re
+import zipfile
+import zlib
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from lessons.workshop import progress
+from lessons.workshop.catalogue import find_lessons, workshop_texts
+from lessons.workshop.classroom import student_name
+from runtime.errors import UserError, printable
+from runtime.settings import ROOT
+
+ABOUT = "submission.json"
+PACKAGES = ("prefect", "pandas", "scikit-learn")
+LARGEST_ZIP, LARGEST_FILE = 5_000_000, 200_000  # bytes; an exercise has about 2,000
+LONGEST_IN_FILE_NAME = 40
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may fill the memory from a few bytes
+DAMAGES = (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a student has handed in; an exercise that cannot be read is None."""
+
+    student: str
+    exercises: dict[str, bytes | None]  # by the lesson's name
+    is_zip: bool = True
+
+
+def write_submission(name: str | None, language: str) -> Path:
+    """Write all exercises that were begun to a zip in `reports/`; return its path.
+
+    Raises `UserError` for what is no name, and where no exercise was begun.
+    """
+    texts = workshop_texts(language)
+    student = student_name(name, texts)
+    lessons = [one for one in find_lessons() if one.exercise.exists()]
+    begun = [one for one in lessons if not progress.is_as_delivered(one)]
+    if not begun:
+        raise UserError(texts["nothing_to_submit"])
+    times = {one.name: when.isoformat() for one in begun if (when := progress.solved_at(one))}
+    versions = {"python": platform.python_version(), **{one: version(one) for one in PACKAGES}}
+    about = {"student": student, "solved_at": times, "versions": versions}
+    in_file_name = re.sub(r"[^\w-]+", "-", student)[:LONGEST_IN_FILE_NAME]
+    path = ROOT / "reports" / f"submission-{in_file_name}.zip"
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(ABOUT, json.dumps(about, indent=2))
+        for lesson in begun:
+            archive.write(lesson.exercise, f"{lesson.name}/exercise.py")
+    return path
+
+
+def read_submission(path: Path) -> Submission:
+    """Return the name and the exercises in a zip; where it has no good name, that of the file.
+
+    Only members with the names of known lessons are read, and never more than `LARGEST_FILE`.
+    """
+    try:
+        if path.stat().st_size > LARGEST_ZIP:
+            return Submission(printable(path.stem), {}, is_zip=False)
+        with zipfile.ZipFile(path) as archive:
+            wanted = {f"{lesson.name}/exercise.py": lesson.name for lesson in find_lessons()}
+            members = set(archive.namelist())
+            about = _read(archive, ABOUT) if ABOUT in members else None
+            found = {wanted[one]: _read(archive, one) for one in wanted if one in members}
+    except DAMAGES:
+        return Submission(printable(path.stem), {}, is_zip=False)
+    try:
+        student = student_name(json.loads(about or b"")["student"], {"no_name": ""})
+    except (UserError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        student = printable(path.stem)
+    return Submission(student, found)
+
+
+def _read(archive: zipfile.ZipFile, member: str) -> bytes | None:
+    try:
+        info = archive.getinfo(member)
+        with archive.open(info) as file:
+            content = file.read(LARGEST_FILE + 1) if info.compress_type in PACKED else b""
+    except DAMAGES:
+        return None
+    return content if 0 < len(content) <= LARGEST_FILE else None
