@@ -47,6 +47,7 @@ class Case:
     expects: str | None
     each_time: bool = True
     limit_seconds: float = 1000  # only a hang takes so long
+    encoding: str = "utf-8"
 
     def __str__(self) -> str:
         """Return what the test is called."""
@@ -96,7 +97,7 @@ def cases() -> list[Case]:
         described = toml(REPO / "tests" / "lessons" / f"{file}.toml")
         for kind in ("right", "wrong"):
             for title, case in described[kind].items():
-                options = {key: case[key] for key in ("limit_seconds",) if key in case}
+                options = {key: case[key] for key in ("limit_seconds", "encoding") if key in case}
                 options["each_time"] = f"{kind}.{title}" in described["each_time"]
                 called = f"{'any-' if file == 'any' else ''}{kind}-{title}"
                 found.append(Case(name, called, source(name, case), case.get("expects"), **options))
@@ -145,8 +146,9 @@ def check(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
 
     def check(case: Case) -> Any:
         file = folder / f"{case}.py"
-        file.write_text(case.source, encoding="utf-8")
-        if judges[-1].has_ended:
+        file.write_text(case.source, encoding=case.encoding)
+        if judges[-1].is_spent:
+            judges.pop().stop()
             judges.append(checking.Judge())
         lesson = catalogue.Lesson(LESSONS / case.lesson)
         return judges[-1].check(lesson, file, limit_seconds=case.limit_seconds)

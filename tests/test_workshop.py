@@ -137,7 +137,7 @@ def test_a_student_at_a_terminal(project: Path) -> None:
 
     # Saved half-written: one sentence, and the next save is checked.
     exercise.write_text(delivered[: delivered.index("return") + 20], encoding="utf-8")
-    terminal.wait("cannot be read as Python", keys)
+    terminal.wait("is never closed", keys)
     assert "Hint" not in terminal.text, "it was about another text"
     exercise.write_text(solution, encoding="utf-8")
     terminal.wait(said["is_right"], f"1/{len(NAMES)}", keys)

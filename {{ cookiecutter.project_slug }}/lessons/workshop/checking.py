@@ -40,6 +40,7 @@ class Judge:
     def __init__(self) -> None:
         """Start it, for the server that `start_server` has set this process up for."""
         self._ready = False
+        self._spoilt = False
         self._log = server.HOME / "judge.log"
         with self._log.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
@@ -72,7 +73,9 @@ class Judge:
             killed = not killer.is_alive()
             killer.cancel()
             if answer:
-                return Outcome(**json.loads(answer))
+                found = json.loads(answer)
+                self._spoilt = found.pop("spoilt")
+                return Outcome(**found)
             self._process.wait()
             where = trace.read_text("utf-8", "replace") if trace.exists() else ""
         stuck = re.search(re.escape(lesson.name) + r"[\\/]exercise\.py\", line (\d+)", where)
@@ -97,9 +100,9 @@ class Judge:
         return self._process.stdout.readline()
 
     @property
-    def has_ended(self) -> bool:
-        """Whether a check has ended the process, so that it checks no more."""
-        return self._process.poll() is not None
+    def is_spent(self) -> bool:
+        """Whether a check has ended the process, or spoilt something for the next one."""
+        return self._spoilt or self._process.poll() is not None
 
     def kill(self) -> None:
         """Let the process end, whatever it is doing; a check that runs comes back at once."""
