@@ -324,6 +324,21 @@ def test_the_command_checks_all_lessons_or_one(run: Run, solved: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_checks_at_once_do_not_see_each_other(solved: Path) -> None:
+    checks = [
+        subprocess.Popen(
+            [sys.executable, "main.py", "lessons", "check", number],
+            cwd=solved,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        for number in ("5", "10")
+    ]
+    for one, said in [(one, one.communicate()[0]) for one in checks]:
+        assert one.returncode == 0, said
+
+
+@pytest.mark.slow
 def test_plain_pytest_says_the_sentence_too(run: Run, solved: Path) -> None:
     file = LESSONS / NAMES[0] / "exercise.py"
     command = ("pytest", f"lessons/{NAMES[0]}", f"--exercise={file}")

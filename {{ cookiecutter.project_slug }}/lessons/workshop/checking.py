@@ -57,7 +57,7 @@ class Judge:
         self, lesson: Lesson, exercise: Path | None = None, limit_seconds: float = LIMIT_SECONDS
     ) -> Outcome:
         """Check a lesson's exercise, or another file in its place."""
-        self._wait_until_ready()
+        self.wait_until_ready()
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             trace = Path(folder, "trace.txt")
             order = {
@@ -85,7 +85,8 @@ class Judge:
             return Outcome("slow", {"seconds": str(round(limit_seconds))})
         return Outcome("endless" if killed else "ended")
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Return when it has imported what checks need; raise `UserError` where it cannot."""
         assert self._process.stdout is not None
         if not self._ready and self._process.stdout.readline() != "ready\n":
             raise UserError(f"The check could not start; {self._log} says why.")

@@ -19,7 +19,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.flow_engine import run_flow
 from prefect.flows import load_flow_from_entrypoint
 from prefect.runner import Runner
-from prefect.states import Pending
+from prefect.states import Crashed, Pending
 
 from lessons.workshop.records import Run, read_run
 
@@ -42,9 +42,12 @@ class Serving:
             run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
             client.set_flow_run_state(run.id, Pending())
             run = client.read_flow_run(run.id)
-        flow: Any = load_flow_from_entrypoint(deployment.entrypoint, use_placeholder_flow=False)
-        state = finished(run_flow(flow, flow_run=run, return_type="state"))
-        return read_run(run.id, finished(state.result(raise_on_failure=False)))
+            try:
+                flow: Any = load_flow_from_entrypoint(deployment.entrypoint)
+                finished(run_flow(flow, flow_run=run, return_type="state"))
+            except Exception as error:  # the process of a run would end with it
+                client.set_flow_run_state(run.id, Crashed(message=str(error)), force=True)
+        return read_run(run.id)
 
 
 @contextlib.contextmanager
