@@ -14,10 +14,10 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "{{ cookiecutter.project_slug }}"))
 
-from lessons.workshop import server  # noqa: E402
-from lessons.workshop.catalogue import find_lesson  # noqa: E402
-from lessons.workshop.checking import Judge  # noqa: E402
-from runtime.server import stop, wait_until_ready  # noqa: E402
+from lessons.workshop import server
+from lessons.workshop.catalogue import find_lesson
+from lessons.workshop.checking import Judge
+from runtime.server import stop, wait_until_ready
 
 STEPS = (
     ("the first, a wrong answer", 1, "exercise"),

@@ -43,7 +43,9 @@ class Serving:
             client.set_flow_run_state(run.id, Pending())
             run = client.read_flow_run(run.id)
             try:
-                flow: Any = load_flow_from_entrypoint(deployment.entrypoint)
+                flow: Any = load_flow_from_entrypoint(
+                    deployment.entrypoint, use_placeholder_flow=False
+                )
                 finished(run_flow(flow, flow_run=run, return_type="state"))
             except Exception as error:  # the process of a run would end with it
                 client.set_flow_run_state(run.id, Crashed(message=str(error)), force=True)
