@@ -55,6 +55,7 @@ class Case:
     expects: str | None
     each_time: bool = True
     limit_seconds: float = 1000  # only a hang takes so long
+    encoding: str = "utf-8"
 
     def __str__(self) -> str:
         """Return what the test is called."""
@@ -104,7 +105,7 @@ def cases() -> list[Case]:
         described = toml(REPO / "tests" / "lessons" / f"{file}.toml")
         for kind in ("right", "wrong"):
             for title, case in described[kind].items():
-                options = {key: case[key] for key in ("limit_seconds",) if key in case}
+                options = {key: case[key] for key in ("limit_seconds", "encoding") if key in case}
                 options["each_time"] = f"{kind}.{title}" in described["each_time"]
                 called = f"{'any-' if file == 'any' else ''}{kind}-{title}"
                 found.append(Case(name, called, source(name, case), case.get("expects"), **options))
@@ -153,8 +154,9 @@ def check(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
 
     def check(case: Case) -> Any:
         file = folder / f"{case}.py"
-        file.write_text(case.source, encoding="utf-8")
-        if judges[-1].has_ended:
+        file.write_text(case.source, encoding=case.encoding)
+        if judges[-1].is_spent:
+            judges.pop().stop()
             judges.append(checking.Judge())
         lesson = catalogue.Lesson(LESSONS / case.lesson)
         return judges[-1].check(lesson, file, limit_seconds=case.limit_seconds)
@@ -422,6 +424,21 @@ def test_the_command_checks_all_lessons_or_one(run: Run, solved: Path) -> None:
         f"Certo: {int(name[:2])} {texts(name, 'pt-BR')['title']}." for name in NAMES
     ]
     assert every.stderr == ""
+
+
+@pytest.mark.slow
+def test_two_checks_at_once_do_not_see_each_other(solved: Path) -> None:
+    checks = [
+        subprocess.Popen(
+            [sys.executable, "main.py", "lessons", "check", number],
+            cwd=solved,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        for number in ("5", "10")
+    ]
+    for one, said in [(one, one.communicate()[0]) for one in checks]:
+        assert one.returncode == 0, said
 
 
 @pytest.mark.slow

@@ -145,7 +145,7 @@ def test_a_student_at_a_terminal(project: Path) -> None:
 
     # Saved half-written: one sentence, and the next save is checked.
     exercise.write_text(delivered[: delivered.index("return") + 20], encoding="utf-8")
-    terminal.wait("cannot be read as Python", keys)
+    terminal.wait("is never closed", keys)
     assert "Hint" not in terminal.text, "it was about another text"
 
     # What runs on is stopped by q, or by Ctrl-C, which does not end the workshop.

@@ -12,6 +12,8 @@ ROWS = 150  # of data/raw/iris.csv
 def test_the_flow_has_a_parameter(exercise: Exercise) -> None:
     flow = exercise.flow("data_engineer")
     expect("test_data_ratio" in flow.parameters.properties, "no_parameter")
+    described = flow.parameters.properties["test_data_ratio"]
+    expect(described.keys() - {"title", "position", "default"}, "no_type")
 
 
 def test_without_a_value_it_is_as_before(exercise: Exercise) -> None:

@@ -18,6 +18,8 @@ TASK = "load_data"
 def test_a_busy_server_is_asked_again(exercise: Exercise, monkeypatch: pytest.MonkeyPatch) -> None:
     table = a_table()
     run, requests = _run(exercise, monkeypatch, _busy(RETRIES, table))
+    failed = [text for text in run.logs if "error" in text and "`retry_condition_fn`" in text]
+    expect(not failed, "condition_raises", error="".join(failed).strip().rpartition("\n")[2])
     expect(requests > 1, "not_asked_again")
     expect(run.error is None, "given_up_too_soon", refused=RETRIES, requests=requests)
     expect(run.states("get_classes") == ["Completed"], "no_classes")

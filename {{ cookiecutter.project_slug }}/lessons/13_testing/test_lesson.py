@@ -69,6 +69,7 @@ class _Tests:
         self.number = 0
         self.failure: dict[str, str] = {}
         quiet = ("-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:faulthandler")
+        quiet += ("-p", "no:unraisableexception")  # it looks for garbage, which takes a while
         options = ("--exitfirst", "--noconftest", "--import-mode=importlib")
         pytest.main([str(exercise.file), *quiet, *options], plugins=[self])
         file = str(exercise.file)  # as a module, pytest would take it for that of the next check

@@ -57,9 +57,15 @@ class Lesson:
         return _read(self.folder / f"texts.{language}.toml")
 
     def sentence(self, key: str, values: dict[str, Any], language: str) -> str:
-        """Return the sentence of a finding: the lesson's own, or the one for all lessons."""
-        findings = workshop_texts(language)["findings"] | self.texts(language)["findings"]
-        return fill(findings[key], {"lesson": self.name, "number": self.number} | values)
+        """Return the sentence of a finding: the lesson's own, or the one for all lessons.
+
+        One that is about a line of the exercise begins with it.
+        """
+        texts = workshop_texts(language)
+        text = (texts["findings"] | self.texts(language)["findings"])[key]
+        if "line" in values and "{line}" not in text:
+            text = texts["at_line"] + text
+        return fill(text, {"lesson": self.name, "number": self.number} | values)
 
 
 def find_lessons() -> list[Lesson]:

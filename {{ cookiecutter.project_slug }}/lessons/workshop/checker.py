@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lessons.workshop.catalogue import Lesson
 from lessons.workshop.checking import Judge, Outcome
-from lessons.workshop.progress import fingerprint, is_as_delivered, keep
+from lessons.workshop.progress import fingerprint, keep
 from runtime.errors import UserError
 from runtime.server import Server, wait_until_ready
 
@@ -34,9 +34,7 @@ class Checks:
         except UserError:
             if not self._interrupted:
                 raise
-        harmless = outcome is not None and (outcome.passed or is_as_delivered(lesson))
-        if self._interrupted or not harmless or self._judge.has_ended:
-            # Who knows what faulty code has done to the judge; the next is ready when it is needed.
+        if self._interrupted or self._judge.is_spent:
             self._judge.stop()
             self._judge = Judge()
         if self._interrupted or outcome is None:

@@ -43,6 +43,7 @@ class Judge:
         `project` is the folder whose workshop it runs.
         """
         self._ready = False
+        self._spoilt = False
         self._log = server.HOME / "judge.log"
         with self._log.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
@@ -59,7 +60,7 @@ class Judge:
         self, lesson: Lesson, exercise: Path | None = None, limit_seconds: float = LIMIT_SECONDS
     ) -> Outcome:
         """Check a lesson's exercise, or another file in its place."""
-        self._wait_until_ready()
+        self.wait_until_ready()
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             trace = Path(folder, "trace.txt")
             order = {
@@ -75,7 +76,9 @@ class Judge:
             killed = not killer.is_alive()
             killer.cancel()
             if answer:
-                return Outcome(**json.loads(answer))
+                found = json.loads(answer)
+                self._spoilt = found.pop("spoilt")
+                return Outcome(**found)
             self._process.wait()
             where = trace.read_text("utf-8", "replace") if trace.exists() else ""
         stuck = re.search(re.escape(lesson.name) + r"[\\/]exercise\.py\", line (\d+)", where)
@@ -85,7 +88,8 @@ class Judge:
             return Outcome("slow", {"seconds": str(round(limit_seconds))})
         return Outcome("endless" if killed else "ended")
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Return when it has imported what checks need; raise `UserError` where it cannot."""
         assert self._process.stdout is not None
         if not self._ready and self._process.stdout.readline() != "ready\n":
             raise UserError(f"The check could not start; {self._log} says why.")
@@ -100,9 +104,9 @@ class Judge:
         return self._process.stdout.readline()
 
     @property
-    def has_ended(self) -> bool:
-        """Whether a check has ended the process, so that it checks no more."""
-        return self._process.poll() is not None
+    def is_spent(self) -> bool:
+        """Whether a check has ended the process, or spoilt something for the next one."""
+        return self._spoilt or self._process.poll() is not None
 
     def kill(self) -> None:
         """Let the process end, whatever it is doing; a check that runs comes back at once."""

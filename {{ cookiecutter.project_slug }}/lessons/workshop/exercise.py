@@ -1,24 +1,26 @@
 """What a check has in its hands: the student's file, loaded and run, and what came of it."""
 
-import asyncio
+import contextlib
 import importlib.util
-import inspect
+import linecache
 import random
+import re
 import runpy
 import string
 import sys
+import tokenize
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
 import pandas as pd
-from prefect import Flow, Task, flow, tags
+from prefect import Flow, State, Task, flow, tags
 
+from lessons.workshop.mistakes import find_mistake, reason_of
 from lessons.workshop.records import Run, find_runs, read_run
-from lessons.workshop.serving import Serving, serving
+from lessons.workshop.serving import IsServing, Serving, finished, serving, without_waiting
 
 RELOADED = ("exercise", "flows", "ml")
 
@@ -68,6 +70,7 @@ class Exercise:
         """Load the file; `folder` is the copy of the project that it lies in."""
         self.file = file
         self.folder = folder
+        linecache.checkcache(str(file))
         with self._student_at_work():
             self.module = self._load()
 
@@ -77,21 +80,32 @@ class Exercise:
         return getattr(self.module, name)
 
     def task(self, name: str) -> "Task[..., Any]":
-        """Return a task by its variable's name; else the finding is `missing` or `no_task`."""
+        """Return a task by its variable's name.
+
+        Else the finding is `missing`, `no_task` or `flow_for_task`; `policy_as_text` for a cache
+        policy in quotes.
+        """
         found = self.get(name)
+        expect(not isinstance(found, Flow), "flow_for_task", name=name)
         expect(isinstance(found, Task), "no_task", name=name)
+        policy = found.cache_policy
+        expect(not isinstance(policy, str), "policy_as_text", name=name, policy=policy)
         return found
 
     def flow(self, name: str) -> "Flow[..., Any]":
-        """Return a flow by its variable's name; else the finding is `missing` or `no_flow`."""
+        """Return a flow by its variable's name.
+
+        Else the finding is `missing`, `no_flow` or `task_for_flow`.
+        """
         found = self.get(name)
+        expect(not isinstance(found, Task), "task_for_flow", name=name)
         expect(isinstance(found, Flow), "no_flow", name=name)
         return found
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return what a function, task or flow of the student's returns."""
         with self._student_at_work():
-            return _finished(function(*args, **kwargs))
+            return finished(function(*args, **kwargs))
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Run:
         """Run a flow, and return what is recorded of it; one that fails ends the check.
@@ -101,6 +115,8 @@ class Exercise:
         run = self.try_run(function, *args, **kwargs)
         if run.error is not None:
             raise finding_of(run.error, self.file)
+        # Prefect makes a state of a future that a flow returns.
+        expect(not isinstance(run.result, State), "future", name=run.flow_name)
         return run
 
     def try_run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Run:
@@ -117,8 +133,8 @@ class Exercise:
         else:
             arguments, parameters = args, kwargs
         with self._student_at_work():
-            state = _finished(flow_to_run(*arguments, **parameters, return_state=True))
-        result = _finished(state.result(raise_on_failure=False))
+            state = finished(flow_to_run(*arguments, **parameters, return_state=True))
+        result = finished(state.result(raise_on_failure=False))
         return read_run(state.state_details.flow_run_id, result)
 
     def runs_of(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Run]:
@@ -138,21 +154,27 @@ class Exercise:
         found = (path for path in self.folder.glob(pattern) if path.is_file())
         return sorted(path.relative_to(self.folder).as_posix() for path in found)
 
-    @contextmanager
+    @contextlib.contextmanager
     def serving(self) -> Iterator[Serving]:
         """Run the file as `python exercise.py` does, until the block ends; give what it serves.
 
         `.deployments` are known to the server then, and `.run(deployment, **parameters)` starts a
         run of one and waits for its end. The finding is `serves_nothing` where there are none.
         """
-        with serving(self.file) as served:
-            if isinstance(served, dict):
-                raise Finding(served["key"], **served["values"])
+        with contextlib.ExitStack() as until_the_end:
+            with self._student_at_work():
+                served = until_the_end.enter_context(serving(self.file))
             if served is None:
                 raise Finding("serves_nothing")
             yield served
 
     def _load(self) -> ModuleType:
+        try:
+            with tokenize.open(self.file) as file:  # as Python reads it; an import is less strict
+                text = file.read()
+        except (UnicodeDecodeError, SyntaxError) as error:
+            raise Finding("not_utf_8") from error
+        expect(re.sub(r"#.*", "", text).strip(), "empty_file")
         # What it imports of the project may have been edited since the last check.
         for name in [name for name in sys.modules if name.partition(".")[0] in RELOADED]:
             del sys.modules[name]
@@ -164,10 +186,11 @@ class Exercise:
         spec.loader.exec_module(module)
         return module
 
-    @contextmanager
+    @contextlib.contextmanager
     def _student_at_work(self) -> Iterator[None]:
         try:
-            yield
+            with without_waiting():
+                yield
         except Finding:
             raise
         except BaseException as error:
@@ -176,16 +199,23 @@ class Exercise:
 
 def finding_of(error: BaseException, file: Path) -> Finding:
     """Return what is to be said of an error in the student's code."""
-    if isinstance(error, SyntaxError):
-        return Finding("syntax", line=error.lineno or 1, message=error.msg)
-    if isinstance(error, ModuleNotFoundError):
-        return Finding("no_module", module=error.name)
     line = _last_line(error, file)
+    if isinstance(error, SyntaxError) and error.filename in (str(file), None):
+        line = error.lineno or 1
+    where = {"line": line} if line else {}
     if isinstance(error, SystemExit):
-        return Finding("exits", line=line)
-    message = next(iter(str(error).strip().splitlines()), "")
-    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    return Finding("raised_at", line=line, error=text) if line else Finding("raised", error=text)
+        return Finding("exits", **where) if line else Finding("ended")
+    if isinstance(error, IsServing):
+        return Finding("serves_here", **where)
+    text = linecache.getline(str(file), line) if line else ""
+    if mistake := find_mistake(error, text):
+        key, values = mistake
+        return Finding(key, **where, **values)
+    if isinstance(error, SyntaxError):
+        return Finding("syntax", **where, message=error.msg)
+    if isinstance(error, ModuleNotFoundError):
+        return Finding("no_module", **where, module=error.name)
+    return Finding("raised_at" if line else "raised", **where, error=reason_of(error))
 
 
 def _last_line(error: BaseException, file: Path) -> int | None:
@@ -196,12 +226,3 @@ def _last_line(error: BaseException, file: Path) -> int | None:
             line = traceback.tb_lineno
         traceback = traceback.tb_next
     return line
-
-
-def _finished(value: Any) -> Any:
-    """Return a value; where a student wrote `async def`, what comes of it."""
-
-    async def wait() -> Any:
-        return await value
-
-    return asyncio.run(wait()) if inspect.isawaitable(value) else value

@@ -1,24 +1,31 @@
 """A process of its own that checks exercises: `python -m lessons.workshop.judge`.
 
 It imports what takes seconds, says that it is ready, and waits for orders on its standard input,
-one JSON object a line; each is answered by a line. See `Judge` in checking.py, the other end.
+one JSON object a line; each is answered by a line, which also says whether the file has spoilt
+something for the next one. See `Judge` in checking.py, the other end.
 Whatever the student's code does to this process, the workshop itself goes on.
 """
 
-import faulthandler
-import json
-import os
-from pathlib import Path
-from typing import Any
+import gc
 
-import pandas as pd  # noqa: F401  so that the order does not have to wait for it
-import pytest
-import sklearn.linear_model
-import sklearn.model_selection  # noqa: F401
+gc.disable()  # imports make many objects and hardly any garbage: they take a fifth less without it
 
-import lessons.workshop.exercise  # noqa: F401
-import runtime.direct
-import runtime.results  # noqa: F401
+import faulthandler  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+import threading  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import pandas as pd  # noqa: E402, F401  so that the order does not have to wait for it
+import pytest  # noqa: E402
+import sklearn.linear_model  # noqa: E402
+import sklearn.model_selection  # noqa: E402, F401
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: E402
+
+import runtime.direct  # noqa: E402
+import runtime.results  # noqa: E402, F401
 
 
 class Reporter:
@@ -48,6 +55,8 @@ def judge(order: dict[str, Any]) -> dict[str, Any]:
                 f"--basetemp={order['folder']}",
                 "-p",
                 "no:faulthandler",  # it would call off the one above
+                "-p",
+                "no:unraisableexception",  # it looks for garbage five times
             ],
             plugins=[reporter],
         )
@@ -59,17 +68,54 @@ def judge(order: dict[str, Any]) -> dict[str, Any]:
     return {"key": "check_failed", "values": {"error": f"pytest: {ended!s}"}}
 
 
+class Surroundings:
+    """What a file can spoil for the next check, such as pandas by `pd.read_csv = "iris.csv"`."""
+
+    def __init__(self) -> None:
+        """Note what is there now."""
+        self._environment = dict(os.environ)
+        self._threads = set(threading.enumerate())
+        self._functions = _functions()
+
+    def are_spoilt(self) -> bool:
+        """Tell whether a variable of the environment, a thread or another module has changed."""
+        now = _functions()
+        return (
+            dict(os.environ) != self._environment
+            # Prefect's own threads are daemons.
+            or any(not one.daemon for one in set(threading.enumerate()) - self._threads)
+            or any(now.get(name) is not was for name, was in self._functions.items())
+        )
+
+
+def _functions() -> dict[tuple[str, str], Any]:
+    """Return the functions and classes of all modules."""
+    return {
+        (module, name): value
+        for module, loaded in list(sys.modules.items())
+        for name, value in list(getattr(loaded, "__dict__", {}).items())
+        if callable(value)
+    }
+
+
 def main() -> None:
     """Answer orders until there are no more; no print of the student's gets into an answer."""
+    os.environ.pop("PYTEST_CURRENT_TEST", None)  # a check would take it away
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # those of others take seconds to import
     nowhere = os.open(os.devnull, os.O_RDWR)
     orders = os.fdopen(os.dup(0), encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)
+    surroundings = Surroundings()
+    gc.freeze()  # pytest looks for garbage at its end: a third of a second for all that is imported
+    gc.enable()
     print("ready", file=answers, flush=True)
-    for line in orders:
-        print(json.dumps(judge(json.loads(line))), file=answers, flush=True)
+    # At its end, a flow run waits up to a second for its heartbeat; nobody listens to it here.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        for line in orders:
+            answer = judge(json.loads(line)) | {"spoilt": surroundings.are_spoilt()}
+            print(json.dumps(answer), file=answers, flush=True)
     os._exit(0)  # not even a thread of the student's keeps it
 
 

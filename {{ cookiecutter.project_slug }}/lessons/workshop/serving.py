@@ -1,35 +1,35 @@
-"""Runs a student's file as `python exercise.py` does, in a process that serves deployments.
+"""Runs a student's file as `python exercise.py` does, up to the point where it waits for runs.
 
-The process, `python -m lessons.workshop.serving FILE`, ends when its standard input closes: it
-outlives neither a check nor a judge that is ended. Nothing here gives up: a check has its limit.
+It all happens in the judge's own process: in one more, the imports of Prefect, pandas and
+scikit-learn take five seconds. So `Runner.start`, with which every way to serve ends, is replaced
+for a while, and a run is executed as Prefect does it in the process of a run (`prefect.engine`).
 """
 
+import asyncio
 import contextlib
-import json
-import os
+import inspect
 import runpy
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.exceptions import ObjectNotFound
-from prefect.settings import get_current_settings
+from prefect.flow_engine import run_flow
+from prefect.flows import load_flow_from_entrypoint
+from prefect.runner import Runner
+from prefect.states import Crashed, Pending
 
-from lessons.workshop.records import ENDED_IN, Run, read_run
-from runtime.settings import ROOT
+from lessons.workshop.records import Run, read_run
 
-LOGGED_WITHIN_SECONDS = 20  # after its end, the process of a run sends the last lines of its log
+
+class IsServing(BaseException):
+    """The file has made its deployments and waits for runs; no `except Exception` catches it."""
 
 
 class Serving:
-    """The deployments that a file serves while it runs."""
+    """The deployments that a file serves."""
 
     def __init__(self, deployments: list[DeploymentResponse]) -> None:
         """Take what the server knows of them: `name`, `parameters`, `schedules`, `tags`, ..."""
@@ -37,91 +37,61 @@ class Serving:
 
     def run(self, deployment: DeploymentResponse, **parameters: Any) -> Run:
         """Start a run as the dashboard does, wait until it has ended, and return its record."""
+        assert deployment.entrypoint is not None
         with get_client(sync_client=True) as client:
             run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
-            while not (run.state and run.state.is_final()):
-                time.sleep(0.05)
-                run = client.read_flow_run(run.id)
-        deadline = time.monotonic() + LOGGED_WITHIN_SECONDS
-        ended = read_run(run.id)
-        # One that has crashed may never log its end.
-        while ended.state == "Completed" and time.monotonic() < deadline:
-            of_flow = [log.message for log in ended.log_records if log.task_run_id is None]
-            if any(message.startswith(ENDED_IN) for message in of_flow):
-                break
-            time.sleep(0.05)
-            ended = read_run(run.id)
-        return ended
+            client.set_flow_run_state(run.id, Pending())
+            run = client.read_flow_run(run.id)
+            try:
+                flow: Any = load_flow_from_entrypoint(
+                    deployment.entrypoint, use_placeholder_flow=False
+                )
+                finished(run_flow(flow, flow_run=run, return_type="state"))
+            except Exception as error:  # the process of a run would end with it
+                client.set_flow_run_state(run.id, Crashed(message=str(error)), force=True)
+        return read_run(run.id)
 
 
 @contextlib.contextmanager
-def serving(file: Path) -> Iterator[Serving | dict[str, Any] | None]:
-    """Run a file until the block ends; give its deployments, once they can be run.
+def serving(file: Path) -> Iterator[Serving | None]:
+    """Run a file until it serves, and give its deployments; None where it ends and serves nothing.
 
-    Where the file raises an error, give a finding's `key` and `values`; where it ends and serves
-    nothing, None.
+    An error of the file's comes through. Call it within `without_waiting`.
     """
-    began = datetime.now(UTC)
-    process = subprocess.Popen(
-        [sys.executable, "-m", __name__, str(file)],
-        cwd=file.parents[2],
-        env={
-            **os.environ,
-            **get_current_settings().to_environment_variables(exclude_unset=True),
-            "PYTHONPATH": str(ROOT),
-            "PREFECT_RUNNER_POLL_FREQUENCY": "1",  # each ten seconds is long for who waits
-        },
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        encoding="utf-8",
-    )
-    found: list[DeploymentResponse] = []
-    try:
-        with get_client(sync_client=True) as client:
-            found = _wait_for_deployments(client, process, began)
-        if found:
-            yield Serving(found)
-        else:
-            said = process.communicate()[0]
-            yield json.loads(said) if said else None
-    finally:
-        process.kill()
-        process.communicate()
-        with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):
-            for deployment in found:
-                client.delete_deployment(deployment.id)
-
-
-def _wait_for_deployments(
-    client: SyncPrefectClient, process: "subprocess.Popen[str]", began: datetime
-) -> list[DeploymentResponse]:
-    """Return the deployments that the process looks after; none where it ends before."""
-    while process.poll() is None:
-        found = client.read_deployments()
-        # A process makes all of its deployments before it asks for the first time what is to run.
-        polled = [one for one in found if one.last_polled and one.last_polled > began]
-        if polled:
-            return polled
-        time.sleep(0.05)
-    return []
-
-
-def main(file: Path) -> None:
-    """Run the file as a script; print an error of it as a finding, in JSON."""
-    from lessons.workshop.exercise import finding_of
-
-    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.argv = [str(file)]
+    _delete_deployments()  # those of a check that was interrupted
+    is_serving = False
     try:
         runpy.run_path(str(file), run_name="__main__")
-    except BaseException as error:
-        finding = finding_of(error, file)
-        print(json.dumps({"key": finding.key, "values": finding.values}), file=answers, flush=True)
-    os._exit(0)  # what Prefect has left to send, nobody waits for
+    except IsServing:
+        is_serving = True
+    with get_client(sync_client=True) as client:
+        found = client.read_deployments()
+    try:
+        yield Serving(found) if is_serving and found else None
+    finally:
+        _delete_deployments()
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+def without_waiting() -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which a file that would wait for runs raises `IsServing`."""
+
+    async def start(runner: Runner, *args: Any, **kwargs: Any) -> None:
+        raise IsServing
+
+    return mock.patch.object(Runner, "start", start)
+
+
+def finished(value: Any) -> Any:
+    """Return a value; where a student wrote `async def`, what comes of it."""
+
+    async def wait() -> Any:
+        return await value
+
+    return asyncio.run(wait()) if inspect.isawaitable(value) else value
+
+
+def _delete_deployments() -> None:
+    """Delete all deployments: the server is this session's own."""
+    with get_client(sync_client=True) as client:
+        for deployment in client.read_deployments():
+            client.delete_deployment(deployment.id)

@@ -1,0 +1,66 @@
+"""How long a student waits for a verdict of the workshop, from a save to the sentence.
+
+`.venv/bin/python benchmarks/verdicts.py` prints a table in Markdown. It takes a minute; seconds of
+the processor are those of the judge and the server together, which a busy machine changes least.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "{{ cookiecutter.project_slug }}"))
+
+from lessons.workshop import server
+from lessons.workshop.catalogue import find_lesson
+from lessons.workshop.checking import Judge
+from runtime.server import stop, wait_until_ready
+
+STEPS = (
+    ("the first, a wrong answer", 1, "exercise"),
+    ("the next, a right one", 1, "solution"),
+    ("again a wrong one", 2, "exercise"),
+    ("after it, a right one", 2, "solution"),
+    ("lesson 5, a deployment is served and run", 5, "solution"),
+    ("lesson 10, a deployment with a schedule", 10, "solution"),
+)
+GOALS = (5, 2, 2, 2, 10, 10)  # seconds
+
+
+def main() -> None:
+    """Open a session as `main.py lessons` does, check the steps one after the other, print."""
+    begin = time.monotonic()
+    started = server.start_server()
+    judge = Judge()
+    rows: list[tuple[str, object, float, float]] = []
+    try:
+        wait_until_ready(started)
+        judge.wait_until_ready()
+        rows.append(("opening the workshop", "", time.monotonic() - begin, _processor_seconds()))
+        for (name, number, file), goal in zip(STEPS, GOALS, strict=True):
+            assert not judge.is_spent
+            lesson = find_lesson(number, "en")
+            begin, before = time.monotonic(), _processor_seconds()
+            outcome = judge.check(lesson, lesson.folder / f"{file}.py")
+            spent = _processor_seconds() - before
+            rows.append((name, goal, time.monotonic() - begin, spent))
+            assert outcome.passed == (file == "solution"), outcome
+    finally:
+        judge.stop()
+        stop(started)
+    print("| verdict | goal, s | seconds | of the processor |\n| --- | --- | --- | --- |")
+    for name, most, seconds, spent in rows:
+        print(f"| {name} | {most} | {seconds:.1f} | {spent:.1f} |")
+
+
+def _processor_seconds() -> float:
+    """Return what the processes that this one has started have taken so far."""
+    times = [one.cpu_times() for one in psutil.Process().children(recursive=True)]
+    return sum(one.user + one.system for one in times)
+
+
+if __name__ == "__main__":
+    main()
