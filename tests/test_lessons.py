@@ -257,19 +257,19 @@ def test_both_pages_have_the_same_headings_and_code(lesson: str) -> None:
     assert outline("LESSON.md") == outline("LESSON.pt-BR.md")
 
 
+# Each page, its aim, and the heading of its questions.
+PAGES = [
+    ("LESSON.md", r"You will\*\* .+ · \*\*(\d+) minutes\*\* · \*\*Before:\*\* .+", "Questions"),
+    (
+        "LESSON.pt-BR.md",
+        r"Você vai\*\* .+ · \*\*(\d+) minutos\*\* · \*\*Antes:\*\* .+",
+        "Perguntas",
+    ),
+]
+
+
 @pytest.mark.parametrize("lesson", NAMES)
-@pytest.mark.parametrize(
-    ("page", "aim", "heading"),
-    [
-        ("LESSON.md", r"You will\*\* .+ · \*\*(\d+) minutes\*\* · \*\*Before:\*\* .+", "Questions"),
-        (
-            "LESSON.pt-BR.md",
-            r"Você vai\*\* .+ · \*\*(\d+) minutos\*\* · \*\*Antes:\*\* .+",
-            "Perguntas",
-        ),
-    ],
-    ids=LANGUAGES,
-)
+@pytest.mark.parametrize(("page", "aim", "heading"), PAGES, ids=LANGUAGES)
 def test_a_page_begins_with_its_aim_and_ends_with_three_questions(
     lesson: str, page: str, aim: str, heading: str
 ) -> None:
@@ -343,6 +343,7 @@ def test_the_examples_of_the_pages_run_and_keep_what_they_say(
                 kept.append(kept_by_name(block))
     assert {file.name[:2] for file in files} >= {"01", "05", "06", "07", "08", "15"}
     own = {"PREFECT_HOME": str(project / ".prefect"), "PYTHONPATH": str(project)}
+    own["PREFECT_LOCAL_STORAGE_PATH"] = str(project / ".prefect" / "storage")
     finished = run(sys.executable, "-c", RUN_BLOCKS, *files, cwd=project, **own)
     assert finished.returncode == 0, finished.stderr
     assert not re.search(r"\| (WARNING|ERROR)", finished.stdout + finished.stderr)

@@ -351,6 +351,8 @@ def test_a_lesson_of_ones_own(run: Run, bake: Bake, monkeypatch: pytest.MonkeyPa
     test_lessons.test_an_exercise_is_short_and_imports_what_it_may(name)
     test_lessons.test_both_languages_have_the_same_sentences_with_the_same_gaps(name)
     test_lessons.test_both_pages_have_the_same_headings_and_code(name)
+    for page in test_lessons.PAGES:
+        test_lessons.test_a_page_begins_with_its_aim_and_ends_with_three_questions(name, *page)
     for tool in (["check"], ["format", "--check"]):
         linted = run(sys.executable, "-m", "ruff", *tool, ".", cwd=project)
         assert linted.returncode == 0, linted.stdout

@@ -253,10 +253,11 @@ def test_progress_survives_a_restart_but_not_a_change(project: Path, run: Run) -
     (project / "lessons" / NAMES[1] / "LESSON.md").unlink()
     terminal.press("t", f"lessons/{NAMES[1]}/LESSON.md does not exist.")
     second = project / "lessons" / NAMES[1] / "exercise.py"
+    begun = second.read_bytes()
     for key in "xe":
         second.unlink()
         terminal.press(key, "There is no exercise.py in", f"lessons reset {int(NAMES[1][:2])}")
-        shutil.copy(second.with_name("solution.py"), second)
+        second.write_bytes(begun)
     exercise.write_bytes(exercise.read_bytes() + b"\n# changed\n")
     terminal.press("p", "Lesson 1: ", texts("workshop")["is_right"], f"1/{len(NAMES)}")
     exercise.write_bytes(delivered)
@@ -351,7 +352,7 @@ def test_each_page_fits_on_the_screen(
             console.file = io.StringIO()
             assert len(shown.splitlines()) < size[1]
             assert max(map(len, shown.splitlines())) <= size[0]
-            assert "<" not in shown.replace("<https", "")
+            assert not re.search(r"</?(details|summary)\b", shown)
 
 
 class Teacher:

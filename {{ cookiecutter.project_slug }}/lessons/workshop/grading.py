@@ -96,7 +96,7 @@ def _check(name: str, content: bytes, limit_seconds: float) -> Outcome:
             try:
                 lesson = Lesson(project / "lessons" / name)
                 found.append(judge.check(lesson, exercise, limit_seconds))
-            except (UserError, ValueError, TypeError) as error:
+            except (UserError, LookupError, TypeError, ValueError) as error:
                 found.append(error)
 
         # What an exercise has started may keep the judge's pipe open: that is not waited for.
