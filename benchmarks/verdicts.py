@@ -1,7 +1,7 @@
 """How long a student waits for a verdict of the workshop, from a save to the sentence.
 
-`.venv/bin/python benchmarks/verdicts.py` prints a table in Markdown. It takes a minute; seconds of
-the processor are those of the judge and the server together, which a busy machine changes least.
+`.venv/bin/python benchmarks/verdicts.py` writes verdicts.md, in a minute. Seconds of the processor
+are those of the judge and the server together, which a busy machine changes least.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from lessons.workshop.catalogue import find_lesson
 from lessons.workshop.checking import Judge
 from runtime.server import stop, wait_until_ready
 
+PAGE = Path(__file__).with_suffix(".md")
 STEPS = (
     ("the first, a wrong answer", 1, "exercise"),
     ("the next, a right one", 1, "solution"),
@@ -51,9 +52,17 @@ def main() -> None:
     finally:
         judge.stop()
         stop(started)
-    print("| verdict | goal, s | seconds | of the processor |\n| --- | --- | --- | --- |")
-    for name, most, seconds, spent in rows:
-        print(f"| {name} | {most} | {seconds:.1f} | {spent:.1f} |")
+    lines = [
+        "# How long a student waits for a verdict\n",
+        "From a save to the sentence, with the workshop open, by `verdicts.py`.\n",
+        "| verdict | goal, s | seconds | of the processor |",
+        "| --- | ---: | ---: | ---: |",
+        *(
+            f"| {name} | {most} | {seconds:.1f} | {spent:.1f} |"
+            for name, most, seconds, spent in rows
+        ),
+    ]
+    PAGE.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
 def _processor_seconds() -> float:

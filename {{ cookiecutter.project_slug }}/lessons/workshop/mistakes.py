@@ -119,8 +119,8 @@ MISTAKES = [
     ),
     Mistake("module_called", "TypeError", r"^'module' object is not callable", r"@(?P<name>\w+)"),
     Mistake("not_called", "TypeError", r"^'(Task|Flow|function)' object is not"),
-    Mistake("not_called", "AttributeError", r"^'(Task|Flow|function)' object has no attribute"),
     Mistake("attribute_misspelt", "AttributeError", r"attribute '(?P<name>\w+)'", is_misspelt=True),
+    Mistake("not_called", "AttributeError", r"^'(Task|Flow|function)' object has no attribute"),
     # Calls and values.
     Mistake("name_first", "TypeError", r"^'fn' must be callable"),
     Mistake(
