@@ -13,14 +13,16 @@ from prefect import task
 from prefect.filesystems import WritableFileSystem
 
 NAMES = {
-    "prefect.server.api.server:create_app": "server/process.py",
-    "uvicorn:Config.get_loop_factory": "server/process.py",
-    "prefect.utilities.visualization:TaskVizTracker": "graphs.py",
-    "prefect.utilities.visualization:VizTask": "graphs.py",
-    "prefect.utilities.visualization:build_mermaid_dependencies": "graphs.py",
-    "prefect.utilities.visualization:build_task_dependencies": "graphs.py",
-    "prefect.logging.handlers:PrefectConsoleHandler.emit": "console.py",
-    "prefect.context:refresh_global_settings_context": "direct.py",
+    "prefect.server.api.server:create_app": "runtime/server/process.py",
+    "uvicorn:Config.get_loop_factory": "runtime/server/process.py",
+    "prefect.utilities.visualization:TaskVizTracker": "runtime/graphs.py",
+    "prefect.utilities.visualization:VizTask": "runtime/graphs.py",
+    "prefect.utilities.visualization:build_mermaid_dependencies": "runtime/graphs.py",
+    "prefect.utilities.visualization:build_task_dependencies": "runtime/graphs.py",
+    "prefect.logging.handlers:PrefectConsoleHandler.emit": "runtime/console.py",
+    "prefect.context:refresh_global_settings_context": "runtime/direct.py",
+    "prefect.runner:Runner.start": "lessons/workshop/serving.py",
+    "prefect.flow_engine:run_flow": "lessons/workshop/serving.py",
 }
 WORDS = {
     "client/orchestration/__init__.py": ("Found incompatible versions", "server/errors.py"),
@@ -37,7 +39,7 @@ def test_what_no_guide_documents_is_still_there(name: str) -> None:
     module, _, path = name.partition(":")
     found = import_module(module)
     for part in path.split("."):
-        assert hasattr(found, part), f"{name} is gone: mend runtime/{NAMES[name]}"
+        assert hasattr(found, part), f"{name} is gone: mend {NAMES[name]}"
         found = getattr(found, part)
 
 
