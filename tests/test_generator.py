@@ -278,7 +278,7 @@ def test_no_name_changes_what_the_readme_consists_of(
     assert title(hostile) == title(usual).replace("Iris Project", one_line(name))
 
 
-@settings(derandomize=True, max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(name=ANY_NAME, author=ANY_NAME)
 def test_any_two_names_give_a_project_that_parses(bake: Bake, name: str, author: str) -> None:
     project = bake(project_name=name, author_name=author)
@@ -287,7 +287,7 @@ def test_any_two_names_give_a_project_that_parses(bake: Bake, name: str, author:
     assert authors == [{"name": one_line(author)}]
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(name=ANY_NAME)
 @example("{{ cookiecutter.project_name }}")
 @example("\\")

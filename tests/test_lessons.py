@@ -70,7 +70,7 @@ def toml(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def texts(lesson: str, language: str) -> dict[str, Any]:
+def texts(lesson: str, language: str = "en") -> dict[str, Any]:
     """Return the texts of a lesson, or of `workshop`."""
     return toml(LESSONS / lesson / f"texts.{language}.toml")
 

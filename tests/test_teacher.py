@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 import threading
-import tomllib
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -20,9 +19,8 @@ import pytest
 import test_lessons
 from conftest import PROJECT_FOLDER, Bake, Run
 from template_copy import REPO
+from test_lessons import LESSONS, NAMES, texts
 
-LESSONS = REPO / PROJECT_FOLDER / "lessons"
-NAMES = sorted(folder.name for folder in LESSONS.glob("[0-9][0-9]_*"))
 Import = Callable[[str], Any]
 
 WRITES = """
@@ -41,12 +39,6 @@ for number in range(3, 30):
     except OSError: pass
 os._exit(0)
 """
-
-
-def texts(name: str, language: str = "en") -> dict[str, Any]:
-    """Return the texts of a lesson, or of `workshop`."""
-    path = LESSONS / name / f"texts.{language}.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def checksum(folder: Path) -> str:

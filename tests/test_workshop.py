@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import time
-import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,20 +22,13 @@ from conftest import PROJECT_FOLDER, BakedProject, Run
 from cookiecutter.main import cookiecutter
 from measure import free_port
 from template_copy import REPO
+from test_lessons import LESSONS, NAMES, texts
 
 pytestmark = pytest.mark.slow
 
-WORKSHOP = REPO / PROJECT_FOLDER / "lessons"
-NAMES = sorted(folder.name for folder in WORKSHOP.glob("[0-9][0-9]_*"))
 PATIENCE_SECONDS = 600  # only a hang takes so long
 LARGE, SMALL = (80, 24), (40, 12)
 COLOUR = re.compile(rb"\x1b\[[0-9;]*3[0-7]m")
-
-
-def texts(name: str, language: str = "en") -> dict[str, Any]:
-    """Return the texts of a lesson, or of `workshop`."""
-    path = WORKSHOP / name / f"texts.{language}.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -310,7 +302,7 @@ def test_a_lesson_and_its_longest_sentence_fit_on_the_screen(
     console_class = importlib.import_module("rich.console").Console
     screen, catalogue = packages("screen"), packages("catalogue")
     outcome_class = packages("checking").Outcome
-    lesson, own = catalogue.Lesson(WORKSHOP / name), texts(name, language)
+    lesson, own = catalogue.Lesson(LESSONS / name), texts(name, language)
     said = texts("workshop", language)
     some_values = dict.fromkeys(["name", "line", "error", "message"], "split_data")
     findings = {**said["findings"], **own["findings"]}
@@ -342,7 +334,7 @@ def test_each_page_fits_on_the_screen(
     console_class = importlib.import_module("rich.console").Console
     said = texts("workshop", language)
     for name in NAMES:
-        page = packages("catalogue").Lesson(WORKSHOP / name).page(language)
+        page = packages("catalogue").Lesson(LESSONS / name).page(language)
         console = console_class(file=io.StringIO(), width=size[0], height=size[1])
         text = page.read_text(encoding="utf-8")
         for part in packages("screen").page_screens(text, said["answers"], console):
@@ -434,7 +426,7 @@ def test_a_class_at_a_glance(
         assert "kept" not in check(2, "=João", **password)
 
     classroom, catalogue = packages("classroom"), packages("catalogue")
-    lesson, not_yet = catalogue.Lesson(WORKSHOP / NAMES[1]), packages("checking").Outcome("missing")
+    lesson, not_yet = catalogue.Lesson(LESSONS / NAMES[1]), packages("checking").Outcome("missing")
     reporter = classroom.Reporter(classroom.client_for(address, None, {}), "Ana")
     reporter.report(lesson, not_yet)
     assert reporter.stop() == 2, "the password is missing"

@@ -161,9 +161,8 @@ def test_other_models_with_one_searched_parameter(
     file.write_text(text, encoding="utf-8")
     answer = python("-c", THREE_COMMANDS)
     assert "Accuracy " in answer
-    assert re.search(
-        r"^setosa \(probability" if name != "SVC" else "^setosa$", answer, re.MULTILINE
-    )
+    predicted = "setosa$" if name == "SVC" else r"setosa \(probability"
+    assert re.search(f"^{predicted}", answer, re.MULTILINE)
     assert "2/2 " in answer
     assert len(list(changed.glob("reports/*/search.png"))) == 1
 

@@ -141,9 +141,7 @@ CELL = st.one_of(
 
 
 @pytest.mark.slow
-@settings(
-    derandomize=True, deadline=None, max_examples=100, suppress_health_check=list(HealthCheck)
-)
+@settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(st.tuples(CELL, CELL, st.sampled_from("xy")), min_size=8, max_size=24))
 def test_any_table_predicts_its_own_rows_alike_whatever_stands_beside_them(
     rows: list[tuple[str, str, str]], tmp_path_factory: pytest.TempPathFactory

@@ -59,6 +59,8 @@ ARTICLE_NAMES = (
 DECORATOR = r"^\s*@\w+(\(.*\))?\s*"
 NUMBERS = r"(?<![\w.\[])(?P<numbers>0,\d+)|[=:] ?(?P<spaced>0, \d+)"
 NOT_DEFINED = r"^name '(?P<name>\w+)' is not defined"
+CALL_ERRORS = "TypeError|ParameterBindError"  # Python's, and Prefect's for a task or a flow
+UNKNOWN_ARGUMENT = r"unexpected keyword argument '(?P<name>\w+)'"
 CALLED = r"(?P<name>\w+)(\(\)|'):? "  # "f() takes ...", "... for function 'f': too many ..."
 
 # The first that fits counts.
@@ -125,23 +127,23 @@ MISTAKES = [
     Mistake("name_first", "TypeError", r"^'fn' must be callable"),
     Mistake(
         "argument_misspelt",
-        "TypeError|ParameterBindError",
-        r"unexpected keyword argument '(?P<name>\w+)'",
+        CALL_ERRORS,
+        UNKNOWN_ARGUMENT,
         is_misspelt=True,
     ),
     Mistake(
         "argument_unknown",
-        "TypeError|ParameterBindError",
-        r"unexpected keyword argument '(?P<name>\w+)'",
+        CALL_ERRORS,
+        UNKNOWN_ARGUMENT,
     ),
     Mistake(
         "argument_missing",
-        "TypeError|ParameterBindError",
+        CALL_ERRORS,
         rf"{CALLED}.*?missing .*?argument.*?'(?P<argument>\w+)'",
     ),
     Mistake(
         "argument_too_many",
-        "TypeError|ParameterBindError",
+        CALL_ERRORS,
         rf"{CALLED}.*?(too many positional arguments|takes .* positional arguments? but)",
     ),
     Mistake("no_value", "TypeError|AttributeError", r"^'NoneType' object"),

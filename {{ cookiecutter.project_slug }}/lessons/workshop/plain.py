@@ -4,12 +4,13 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lessons.workshop import programs, progress
+from lessons.workshop import programs, progress, screen
 from lessons.workshop.catalogue import fill
 from lessons.workshop.keyboard import WAIT_SECONDS
 from lessons.workshop.terminal import Terminal, find_unknown
@@ -49,7 +50,7 @@ class PlainTerminal(Terminal):
                 return ""
             if key == END and self._has_work():
                 keys.put(END)  # what was asked for is still done and shown
-                threading.Event().wait(WAIT_SECONDS)
+                time.sleep(WAIT_SECONDS)
                 return ""
             return "q" if key == END else key
 
@@ -62,9 +63,7 @@ class PlainTerminal(Terminal):
         return self.runs_exercise or bool(unknown)
 
     def _show(self) -> None:
-        solved = sum(map(progress.is_solved, self.lessons))
-        values = {"solved": solved, "all": len(self.lessons)}
-        shown = [fill(self.texts["progress"], values)]
+        shown = [screen.progress_line(self.lessons, self.language)]
         shown += [part.content.plain for part in self._parts((sys.maxsize, sys.maxsize))]
         shown.append(fill(self.texts["plain_keys"], {"keys": self.texts["keys"]}))
         lines = "\n".join(shown).splitlines()

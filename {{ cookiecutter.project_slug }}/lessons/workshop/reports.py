@@ -19,6 +19,7 @@ from rich.text import Text
 from lessons.workshop import progress
 from lessons.workshop.catalogue import fill, find_lessons, workshop_texts
 from lessons.workshop.classroom import JOINED, Report, client_for, read_reports, reason
+from lessons.workshop.screen import progress_line
 from runtime.errors import UserError
 from runtime.server import find
 from runtime.settings import ROOT
@@ -33,11 +34,10 @@ STARTS_A_FORMULA = ("=", "+", "-", "@", "\t")  # in a spreadsheet
 def write_report(language: str) -> str:
     """Write and return, in Markdown, which lessons are solved since when."""
     texts, lessons = workshop_texts(language), find_lessons()
-    values = {"solved": sum(map(progress.is_solved, lessons)), "all": len(lessons)}
     lines = [
         f"# {texts['report_title']}",
         "",
-        fill(texts["progress"], values),
+        progress_line(lessons, language),
         "",
         f"| {texts['column_lesson']} | {texts['column_state']} | {texts['column_time']} |",
         "| --- | --- | --- |",

@@ -41,6 +41,12 @@ def heading(lessons: Sequence[Lesson], width: int) -> RenderableType:
     return row
 
 
+def progress_line(lessons: Sequence[Lesson], language: str) -> str:
+    """Return how many of the lessons are solved, in words."""
+    values = {"solved": sum(map(progress.is_solved, lessons)), "all": len(lessons)}
+    return fill(workshop_texts(language)["progress"], values)
+
+
 def lesson_parts(
     lesson: Lesson, outcome: Outcome | None, hints: int, note: str, language: str
 ) -> list[Part]:
@@ -77,9 +83,8 @@ def page_screens(page: str, answers: str, console: Console) -> list[Segments]:
     texts = [QUESTION.sub(r"- \1", page)]
     if solved:
         texts.append("\n\n".join([f"## {answers}", *solved]))
-    height = max(
-        console.height - 4, 1
-    )  # below are what the keys do, in up to two lines, and the cursor
+    # Below are what the keys do, in up to two lines, and the cursor.
+    height = max(console.height - 4, 1)
     screens = []
     for text in texts:
         markdown = Markdown(text, code_theme="ansi_dark", hyperlinks=False)

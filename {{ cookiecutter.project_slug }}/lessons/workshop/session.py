@@ -53,10 +53,8 @@ def show_once(checks: Checks, language: str) -> None:
     current = first_open(lessons)
     if progress.outcome_of(current) is None:
         checks.check(current)
-    solved = sum(map(progress.is_solved, lessons))
-    values = {"solved": solved, "all": len(lessons)}
-    print(fill(workshop_texts(language)["progress"], values))
+    print(screen.progress_line(lessons, language))
     for part in screen.lesson_parts(current, progress.outcome_of(current), 0, "", language):
         print(part.content.plain)
-    if solved < len(lessons):
+    if not all(map(progress.is_solved, lessons)):
         sys.exit(1)
