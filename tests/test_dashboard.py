@@ -222,8 +222,8 @@ def test_the_graph_of_a_run_shows_its_three_flows(dashboard: Dashboard, quick_ru
 @pytest.mark.usefixtures("data_science_run")
 def test_the_log_says_how_good_the_model_is(dashboard: Dashboard) -> None:
     dashboard.page.get_by_role("tab", name="Logs").click()
-    line = dashboard.page.get_by_text("Model accuracy on test set: 93.33")
-    line.scroll_into_view_if_needed()
+    # Unlike `scroll_into_view_if_needed`, this begins again when the page draws the line once more.
+    dashboard.page.get_by_text("Model accuracy on test set: 93.33").hover()
     dashboard.take_picture("log")
 
 
@@ -239,11 +239,14 @@ def test_the_artifacts_can_be_read(dashboard: Dashboard) -> None:
     dashboard.open_artifact("report")
     page.get_by_role("heading", name="Accuracy on the test set: 93.33%").wait_for()
     matrix = page.get_by_alt_text("Confusion matrix")
-    matrix.scroll_into_view_if_needed()
-    place = matrix.bounding_box()
-    assert matrix.evaluate("image => image.naturalWidth") > 0
-    assert place
-    assert place["x"] + place["width"] < WIDTH, "it is cut off"
+
+    def is_drawn_whole() -> bool:
+        """Tell whether it is there and not cut off: the page may draw it more than once."""
+        box = matrix.bounding_box()
+        is_there = matrix.evaluate("image => image.naturalWidth") > 0
+        return is_there and box is not None and box["x"] + box["width"] < WIDTH
+
+    dashboard.terminal.wait_for(is_drawn_whole)
     dashboard.take_picture("artifact", whole=True)
 
 
