@@ -68,7 +68,7 @@ def served(rounds: int) -> Section:
     section = Section("served", "With a server up", text, ["", "seconds", "times the plain script"])
     section.add_times(samples, "plain script")
     base = samples["plain script"].seconds
-    section.at_most(2, "With `ui` up", 1.9, ratios(samples["ours, ui up"].seconds, base))
+    section.at_most(2, "With `ui` up", 0.8, ratios(samples["ours, ui up"].seconds, base))
     return section
 
 

@@ -79,7 +79,7 @@ def test_uv_takes_the_versions_of_requirements_txt(
     monkeypatch.setenv("UV_PYTHON", str(pythons()[version]))
     run("cookiecutter", template, "--no-input", cwd=tmp_path)
     project = tmp_path / "iris-project"
-    if version in (min(pythons()), max(pythons())):
+    if version == max(pythons()):  # tests/project/test_changes.py runs them on this Python
         tests = run("uv", "run", "pytest", "-q", cwd=project)
         assert tests.returncode == 0, tests.stdout + tests.stderr
     else:

@@ -21,6 +21,7 @@ NAMES = {
     "prefect.utilities.visualization:build_task_dependencies": "runtime/graphs.py",
     "prefect.logging.handlers:PrefectConsoleHandler.emit": "runtime/console.py",
     "prefect.context:refresh_global_settings_context": "runtime/direct.py",
+    "prefect.logging.configuration:setup_logging": "runtime/server/warm.py",
     "prefect.runner:Runner.start": "lessons/workshop/serving.py",
     "prefect.flow_engine:run_flow": "lessons/workshop/serving.py",
 }
@@ -46,6 +47,13 @@ def test_what_no_guide_documents_is_still_there(name: str) -> None:
 def test_the_server_is_still_made_without_its_pages_for_a_single_run() -> None:
     create_app = import_module("prefect.server.api.server").create_app
     assert "ephemeral" in inspect.signature(create_app).parameters, "mend runtime/server/process.py"
+
+
+def test_the_log_can_still_be_set_up_once_more() -> None:
+    setup_logging = import_module("prefect.logging.configuration").setup_logging
+    assert "incremental" in inspect.signature(setup_logging).parameters, (
+        "mend runtime/server/warm.py"
+    )
 
 
 @pytest.mark.parametrize("file", WORDS)

@@ -81,6 +81,11 @@ def run(
     gc.disable()  # imports make many objects, and hardly any garbage
     # The server starts while this process imports; Prefect comes when its address is known.
     server = use_server(meanwhile=lambda: import_module("pandas"))
+    warm = import_module("runtime.server.warm") if settings.warm() else None
+    if warm and server.is_found:
+        exit_code = warm.hand_over("main", STARTED_IN)
+        if exit_code is not None:
+            sys.exit(exit_code)
     function = source.load()
     threading.Thread(target=import_late, daemon=True).start()
     gc.freeze()
@@ -91,6 +96,8 @@ def run(
     with settings_for(server):
         runs.name_killed_runs()
         function(**parameters)
+    if warm:
+        warm.note_imports()
     last_lines += ["", runs.summary(runs.last_run, dashboard_of(server)), ""]
     if settings.is_interactive():
         print_last(last_lines)
@@ -374,6 +381,7 @@ def check_settings() -> None:
     from runtime.storage import Storage
 
     settings.keep_runs()
+    settings.warm()
     check_engine()
     if bucket := settings.outputs():
         Storage(bucket).check()

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -33,7 +33,7 @@ ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
 )
 KILLED_EVERY_SECONDS = 5  # it is looked for killed runs
-LOOK_EVERY_SECONDS = 2  # for runs that are due; Prefect's 10 is long for who clicked on "Quick run"
+LOOK_EVERY_SECONDS = 1  # for runs that are due; Prefect's 10 is long for a "Quick run"
 
 
 def read_schedule(every: int | None, cron: str | None, timezone: str | None) -> Schedule | None:
@@ -114,4 +114,10 @@ def serve_flows(schedule: Schedule | None) -> None:
     threading.Thread(target=_look_for_killed, args=[datetime.now(UTC)], daemon=True).start()
     # Prefect would take up a run ten seconds before it is due: then it counts as going on, and the
     # one that is due meanwhile would be cancelled.
-    prefect.serve(*deployments, query_seconds=LOOK_EVERY_SECONDS, prefetch_seconds=0)
+    waiting: Any = nullcontext()
+    if settings.warm():
+        from runtime.server.warm import waiting_process  # Linux alone has what it imports
+
+        waiting = waiting_process()
+    with waiting:
+        prefect.serve(*deployments, query_seconds=LOOK_EVERY_SECONDS, prefetch_seconds=0)

@@ -89,6 +89,17 @@ def keep_runs() -> int | None:
     return int(text)
 
 
+def warm() -> bool:
+    """Tell whether runs start warm while `ui` or `serve` runs (`server/warm.py`).
+
+    That is on Linux. Raises `UserError` for anything but yes and no.
+    """
+    text = read("WARM") or "yes"
+    if text not in ("yes", "no"):
+        raise UserError(f"WARM={printable(text)!r} is not allowed: yes or no.")
+    return text == "yes" and sys.platform == "linux"
+
+
 def notify() -> list[str]:
     """Return the addresses that are told of runs that nobody watches: a text, or a list in TOML.
 

@@ -53,6 +53,11 @@ class Server:
     process: "subprocess.Popen[str] | None" = None
 
     @property
+    def is_found(self) -> bool:
+        """Whether it is the one that `ui` or `serve` runs for this project."""
+        return self.is_own and self.process is None
+
+    @property
     def ui_url(self) -> str:
         """Address of the dashboard."""
         return self.api_url.removesuffix("/api")
@@ -74,9 +79,10 @@ def use_server(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda
     avoid_proxies()
     api_url = _chosen_by_user()
     check_certificates(api_url or "")
-    if api_url:
+    found = find()
+    if api_url and not (found and found.api_url == api_url):
         return Server(api_url)
-    server = find() or start(dashboard=dashboard, meanwhile=meanwhile)
+    server = found or start(dashboard=dashboard, meanwhile=meanwhile)
     ends_with_this_run = server.process is not None and not dashboard
     os.environ["PREFECT_API_URL"] = server.api_url
     if key := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):  # it asks for this one
