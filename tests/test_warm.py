@@ -250,8 +250,11 @@ def test_a_setting_of_prefect_counts_in_a_warm_run(project: BakedProject, run: R
         *(sys.executable, "main.py", "probe"), cwd=project.path, PREFECT_LOGGING_LEVEL="ERROR"
     )
     assert "answer" not in quiet.stdout + quiet.stderr
-    bad = run(sys.executable, "main.py", cwd=project.path, PREFECT_LOGGING_LEVEL="LOUD")
-    cold = run(sys.executable, "main.py", cwd=project.path, PREFECT_LOGGING_LEVEL="LOUD", WARM="no")
+    command = (sys.executable, "../main.py")
+    bad, cold = (
+        run(*command, cwd=project.path / "data", PREFECT_LOGGING_LEVEL="LOUD", WARM=warm)
+        for warm in ("yes", "no")
+    )
     assert (bad.returncode, bad.stdout, bad.stderr) == (2, cold.stdout, cold.stderr)
     assert bad.stderr.startswith("Error: PREFECT_LOGGING_LEVEL='LOUD' ")
 

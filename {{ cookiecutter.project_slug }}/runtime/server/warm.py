@@ -5,7 +5,7 @@ it out: with the terminal, environment and folder of the run, and with its signa
 The waiting process holds no module of the project, so an edit always counts; each run is a process
 of its own, so nothing of it is left for the next. Where anything is odd, a run starts cold.
 
-The reason: most of a run's time goes to imports. The cost: 330 MB, which are given back after ten
+The reason: most of a run's time goes to imports. The cost: 350 MB, which are given back after ten
 minutes without a run. On Linux alone: Windows has no fork, and on macOS one can crash once the
 system's libraries are loaded. The module imports nothing but Python's own: it is a script, too,
 and what `warm_start/sitecustomize.py` imports before Prefect.
@@ -243,6 +243,8 @@ def become(request: dict[str, Any], streams: list[int]) -> NoReturn:
     try:
         prepare(request)
     except Exception:  # Prefect's settings cannot be read, say: a cold start explains it
+        with suppress(OSError):  # it may be gone
+            os.chdir(request["folder"])
         os.execv(request["command"][0], request["command"])  # noqa: S606
     exit_codes: list[int] = []
 
