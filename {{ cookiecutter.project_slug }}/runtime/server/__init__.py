@@ -79,8 +79,8 @@ def use_server(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda
     avoid_proxies()
     api_url = _chosen_by_user()
     check_certificates(api_url or "")
-    found = find()
-    if api_url and not (found and found.api_url == api_url):
+    found = find(api_url)
+    if api_url and not found:
         return Server(api_url)
     server = found or start(dashboard=dashboard, meanwhile=meanwhile)
     ends_with_this_run = server.process is not None and not dashboard
@@ -116,14 +116,17 @@ def use_profiles() -> None:
             os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles / "profiles.toml"))
 
 
-def find() -> Server | None:
+def find(only: str | None = None) -> Server | None:
     """Return the server that `ui` or `serve` runs for this project, or None.
 
     By now anything may answer at the recorded address: ours is only a server of the same Prefect
-    version that keeps its records in this project's folder.
+    version that keeps its records in this project's folder. With `only`, no other address is asked,
+    so that none gets the key that the user has for a server elsewhere.
     """
     try:
         api_url = json.loads(_record().read_text(encoding="utf-8"))["api_url"]
+        if only not in (None, api_url):
+            return None
         if ask(f"{api_url}/admin/version") != metadata.version("prefect"):
             return None
         if Path(ask(f"{api_url}/admin/settings")["home"]) != prefect_home():
