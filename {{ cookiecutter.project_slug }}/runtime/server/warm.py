@@ -119,7 +119,8 @@ def note_imports() -> None:
     files = {name: getattr(module, "__file__", None) for name, module in [*sys.modules.items()]}
     names = [name for name, file in files.items() if file and file.startswith(PACKAGES)]
     earlier = noted_imports()
-    if new := [name for name in names if name not in {*earlier, "__main__"}]:
+    known = {*earlier, "__main__"}
+    if new := [name for name in names if name not in known]:
         part = IMPORTED.with_suffix(f".{os.getpid()}")
         with suppress(OSError):  # no room, no right: then they are imported once more
             part.write_text(json.dumps(earlier + new), encoding="utf-8")
@@ -163,13 +164,14 @@ def main() -> None:
             begin_again("asleep")
         connection, _ = listener.accept()
         request, streams = receive(connection)
-        if request.get("identity") == mine == identity() and os.fork() == 0:
+        is_current = identity() == mine
+        if is_current and request.get("identity") == mine and os.fork() == 0:
             listener.close()
             carry_out(request, streams, connection)
         for stream in streams:
             os.close(stream)
         connection.close()
-        if identity() != mine:
+        if not is_current:
             begin_again()
         import_packages()
 
