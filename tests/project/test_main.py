@@ -752,7 +752,7 @@ def test_a_new_server_looks_for_its_address_meanwhile(monkeypatch: pytest.Monkey
         # What is called must not import Prefect, which reads the address.
         assert address_is_known == [False]
         assert os.environ["PREFECT_API_URL"] == new.api_url
-        monkeypatch.setattr(server, "find", lambda: new)
+        monkeypatch.setattr(server, "find", lambda only=None: new)
         server.use_server(meanwhile=meanwhile)
         assert len(address_is_known) == 1
     finally:
