@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import psutil
 from contenders import Folder
 from measure import Command, WrongError, free_port, say, stop
 
@@ -18,17 +19,18 @@ SETTLE_SECONDS = 5  # a new server still registers blocks and deployments for a 
 
 
 @contextmanager
-def prefect_server(project: Folder) -> Iterator[dict[str, str]]:
+def prefect_server(project: Folder, env: dict[str, str] | None = None) -> Iterator[dict[str, str]]:
     """Keep a Prefect server up, as its documentation starts it; yield how a run finds it."""
     port = free_port()
-    command = project.command("server", "prefect", "server", "start", "--port", str(port))
+    start = ["prefect", "server", "start", "--port", str(port)]
+    command = project.command("server", *start, env=env)
     with server(project, command, f"http://127.0.0.1:{port}/api/health"):
         yield {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
 
 
 @contextmanager
-def server(project: Folder, command: Command, health: str = "") -> Iterator[None]:
-    """Keep a server up until it answers, and stop it in the end."""
+def server(project: Folder, command: Command, health: str = "") -> Iterator[psutil.Process]:
+    """Start a server, yield its process when it answers, and stop it in the end."""
     command = replace(command, env=command.env | {"PYTHONUNBUFFERED": "1"})
     with (project.path / "server.log").open("wb") as log:
         process = subprocess.Popen(
@@ -47,7 +49,7 @@ def server(project: Folder, command: Command, health: str = "") -> Iterator[None
             time.sleep(0.1)
         say("  server is up")
         time.sleep(SETTLE_SECONDS)
-        yield
+        yield psutil.Process(process.pid)
     finally:
         stop(process)
 

@@ -7,109 +7,111 @@ by the same with `WARM=no`, and by `flow.serve` as Prefect's documentation has i
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
-from contenders import generate
-from measure import Command, compare, free_port, ratios, say, spread, stop
+from contenders import Folder, folder
+from environments import OURS
+from measure import Command, compare, ratios, run, say, spread
+from servers import prefect_server, server
 
-PEERS = Path(__file__).with_name("peers")
 PAGE = Path(__file__).with_suffix(".md")
 ROUNDS = 5
 SCHEDULE_SECONDS = 60
 WATCHED_SECONDS = 180
+PATIENCE_SECONDS = 300
+COLD = {"WARM": "no"}
 DOCUMENTED = "from flows.data_engineer import data_engineer as flow; flow.serve(name='documented')"
+# Else Prefect's server asks for a token, which Prefect's client and pages bring.
+NO_TOKEN = {"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "false"}
 
 
 def main() -> None:
     """Measure all of it, and write the page."""
-    with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
-        project = generate(folder / "generated")
-        plain = _plain_script(folder / "plain", project)
-        _run(project)  # the database
-        lines = [
-            "# Runs that start warm",
-            "",
-            "By `warm.py`; a figure is the median, with the least and the greatest in brackets.",
-            *_whole_runs(project, plain),
-            *_quick_runs(project),
-            *_schedule(project),
-        ]
+    project, plain = folder(OURS, "warm"), folder("plain", "warm")
+    run(project.command("first run", "main.py"))  # the database
+    lines = [
+        "# Runs that start warm",
+        "",
+        "By `warm.py`; a figure is the median, with the least and the greatest in brackets.",
+        *_without_ui(project),
+        *_with_ui(project, plain),
+        *_quick_runs(project),
+        *_schedule(project),
+    ]
     PAGE.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
-def _whole_runs(project: Path, plain: Path) -> list[str]:
-    python = [sys.executable]
-    with _served(project, "main.py", "ui", "--no-browser") as ui:
-        waiting = _waiting_process(ui)
-        commands = [
-            Command("plain script", [*python, "pipeline.py"], plain, _environment()),
-            Command("main.py, WARM=no", [*python, "main.py"], project, _environment(WARM="no")),
-            Command("main.py", [*python, "main.py"], project, _environment()),
-        ]
-        samples = compare(commands, ROUNDS, warmups=2)
+def _without_ui(project: Folder) -> list[str]:
+    commands = [
+        project.command("main.py, WARM=no", "main.py", env=COLD),
+        project.command("main.py", "main.py"),
+    ]
+    title = "`python main.py` without `ui`, from the command to the prompt"
+    return _compared(title, commands, "WARM=no")
+
+
+def _with_ui(project: Folder, plain: Folder) -> list[str]:
+    commands = [
+        plain.command("plain script", "pipeline.py"),
+        project.command("main.py, WARM=no", "main.py", env=COLD),
+        project.command("main.py", "main.py"),
+    ]
+    with _served(project, "ui", "--no-browser") as ui:
+        waiting = _waiting_process(project, ui)
+        title = "`python main.py` with `ui` up, from the command to the prompt"
+        lines = _compared(title, commands, "the plain script")
         memory = waiting.memory_full_info()
-    base = samples["plain script"].seconds
     return [
-        "",
-        "## `python main.py` with `ui` up, from the command to the prompt",
-        "",
-        "| | seconds | times the plain script |",
-        "| --- | ---: | ---: |",
-        *(
-            f"| {name} | {spread(sample.seconds)} | {spread(ratios(sample.seconds, base))} |"
-            for name, sample in samples.items()
-        ),
+        *lines,
         "",
         f"The waiting process holds {memory.rss / 1e6:.0f} MB of memory, of which "
         f"{memory.uss / 1e6:.0f} are shared with no other process.",
     ]
 
 
-def _quick_runs(project: Path) -> list[str]:
-    lines = [
+def _compared(title: str, commands: list[Command], base: str) -> list[str]:
+    """Return a table of whole processes, and their ratios to the first of the same round."""
+    samples = compare(commands, ROUNDS, warmups=2)
+    first = samples[commands[0].name].seconds
+    rows = [
+        f"| {name} | {spread(sample.seconds)} | {spread(ratios(sample.seconds, first))} |"
+        for name, sample in samples.items()
+    ]
+    head = f"| | seconds | times {base} |"
+    return ["", f"## {title}", "", head, "| --- | ---: | ---: |", *rows]
+
+
+def _quick_runs(project: Folder) -> list[str]:
+    rows = []
+    with _served(project, "ui", "--no-browser") as ui:
+        _waiting_process(project, ui)
+        rows.append(_quick_row("`main.py ui`", _address(project), "iris-project"))
+    with _served(project, "ui", "--no-browser", env=COLD):
+        rows.append(_quick_row("`main.py ui`, WARM=no", _address(project), "iris-project"))
+    with prefect_server(project, NO_TOKEN) as at:
+        api_url = at["PREFECT_API_URL"]
+        documented = project.command("flow.serve", "python", "-c", DOCUMENTED, env=at)
+        with server(project, documented, f"{api_url}/health"):
+            rows.append(_quick_row("Prefect's `flow.serve`", api_url, "documented"))
+    return [
         "",
         "## A quick run of `data-engineer`, from the request to its end",
         "",
         "| served by | seconds | of these, the flow |",
         "| --- | ---: | ---: |",
+        *rows,
     ]
-    ways: list[tuple[str, list[str], dict[str, str]]] = [
-        ("`main.py ui`", ["main.py", "ui", "--no-browser"], {}),
-        ("`main.py ui`, WARM=no", ["main.py", "ui", "--no-browser"], {"WARM": "no"}),
-    ]
-    for name, arguments, environment in ways:
-        with _served(project, *arguments, **environment) as ui:
-            if not environment:
-                _waiting_process(ui)
-            lines.append(_quick_row(name, _address(project), "data-engineer/iris-project"))
-    port = str(free_port())
-    api_url = f"http://127.0.0.1:{port}/api"
-    server = [str(Path(sys.executable).with_name("prefect")), "server", "start", "--port", port]
-    # Else it asks for a token, which Prefect's client and pages bring.
-    no_token = {"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "false"}
-    with _process(project, *server, **no_token):
-        _wait_for(lambda: _ask(f"{api_url}/health"))
-        with _process(project, sys.executable, "-c", DOCUMENTED, PREFECT_API_URL=api_url):
-            lines.append(_quick_row("Prefect's `flow.serve`", api_url, "data-engineer/documented"))
-    return lines
 
 
 def _quick_row(name: str, api_url: str, deployment: str) -> str:
-    found = _wait_for(lambda: _ask(f"{api_url}/deployments/name/{deployment}"))
+    found = _wait_for(lambda: _ask(f"{api_url}/deployments/name/data-engineer/{deployment}"))
     seconds, of_flow = [], []
     for number in range(ROUNDS + 2):
         time.sleep(number % 4 / 2)  # not in step with the server's questions
@@ -130,7 +132,7 @@ def _quick_row(name: str, api_url: str, deployment: str) -> str:
     return f"| {name} | {spread(seconds)} | {statistics.median(of_flow):.2f} |"
 
 
-def _schedule(project: Path) -> list[str]:
+def _schedule(project: Folder) -> list[str]:
     lines = [
         "",
         f"## `main-flow` every {SCHEDULE_SECONDS} seconds",
@@ -138,9 +140,9 @@ def _schedule(project: Path) -> list[str]:
         "| | seconds of the processor in an hour | of these, server and `serve` |",
         "| --- | ---: | ---: |",
     ]
-    for name, environment in (("warm", {}), ("`WARM=no`", {"WARM": "no"})):
+    for name, environment in (("warm", None), ("`WARM=no`", COLD)):
         every = ["--every", str(SCHEDULE_SECONDS)]
-        with _served(project, "main.py", "serve", *every, **environment) as serve:
+        with _served(project, "serve", *every, env=environment) as serve:
             time.sleep(SCHEDULE_SECONDS)
             begin = _processor_seconds(serve, {})
             spent = dict(begin)
@@ -168,83 +170,47 @@ def _processor_seconds(root: psutil.Process, spent: dict[Any, float]) -> dict[An
     return spent
 
 
-def _plain_script(plain: Path, project: Path) -> Path:
-    shutil.copytree(project / "data" / "raw", plain / "data" / "raw")
-    for file in (PEERS / "iris.py", PEERS / "plain" / "pipeline.py"):
-        shutil.copy(file, plain)
-    return plain
-
-
-def _environment(**more: str) -> dict[str, str]:
-    """Return the environment of whoever measures, without settings of Prefect and Python."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "PYTHON"))}
-    return kept | more
-
-
-def _run(project: Path) -> None:
-    subprocess.run(
-        [sys.executable, "main.py"],
-        cwd=project,
-        env=_environment(),
-        check=True,
-        capture_output=True,
-    )
-
-
 @contextmanager
-def _process(project: Path, *command: str, **environment: str) -> Iterator[psutil.Process]:
-    with (project / "log.txt").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=project, env=_environment(**environment), stdout=log, stderr=log
-        )
-    try:
-        yield psutil.Process(process.pid)
-    finally:
-        stop(process)
-
-
-@contextmanager
-def _served(project: Path, *arguments: str, **environment: str) -> Iterator[psutil.Process]:
-    with _process(project, sys.executable, *arguments, **environment) as process:
-        deployment = "deployments/name/tune/iris-project"
-        _wait_for(lambda: _ask(f"{_address(project)}/{deployment}"))
+def _served(
+    project: Folder, *words: str, env: dict[str, str] | None = None
+) -> Iterator[psutil.Process]:
+    """Serve the flows by a command of main.py; yield its process when all are deployed."""
+    _socket(project).unlink(missing_ok=True)  # of one that was killed
+    with server(project, project.command("served", "main.py", *words, env=env)) as process:
+        _wait_for(lambda: _ask(f"{_address(project)}/deployments/name/tune/iris-project"))
         yield process
 
 
-def _waiting_process(ui: psutil.Process) -> psutil.Process:
+def _waiting_process(project: Folder, ui: psutil.Process) -> psutil.Process:
     """Return the process that waits for runs, when it does."""
-    address = Path(ui.cwd()) / ".prefect" / "warm"
-
-    def waiting() -> psutil.Process:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(address))
-        [process] = [one for one in ui.children() if one.cmdline()[1].endswith("warm.py")]
-        return process
-
-    found: psutil.Process = _wait_for(waiting)
-    return found
+    _wait_for(_socket(project).is_socket)
+    [process] = [one for one in ui.children() if one.cmdline()[1].endswith("warm.py")]
+    return process
 
 
-def _address(project: Path) -> str:
-    record = json.loads((project / ".prefect" / "server.json").read_text(encoding="utf-8"))
-    return str(record["api_url"])
+def _socket(project: Folder) -> Path:
+    return project.path / ".prefect" / "warm"
+
+
+def _address(project: Folder) -> str:
+    file = project.path / ".prefect" / "server.json"
+    return str(json.loads(file.read_text(encoding="utf-8"))["api_url"])
 
 
 def _ask(url: str, content: Any = None) -> Any:
-    data = None if content is None else json.dumps(content).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+    method = "GET" if content is None else "POST"
+    answer = httpx.request(method, url, json=content, timeout=30, trust_env=False)
+    return answer.raise_for_status().json()
 
 
 def _wait_for(condition: Callable[[], Any]) -> Any:
     """Return what a condition returns as soon as it is something."""
-    end = time.monotonic() + 300
+    end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
         try:
             if found := condition():
                 return found
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, httpx.HTTPError):
             pass
         time.sleep(0.05)
     raise TimeoutError
