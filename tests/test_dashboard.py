@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import itertools
 import json
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.slow
 
 __all__ = ["plain_environment", "project"]  # fixtures
 
+RETRY_MS = 20_000  # then a click is taken for lost
 WIDTH = 1200  # pixels, of the browser
 ENDED = re.compile(r"^(Completed|Failed|Crashed)$")
 ENDED_TYPES = {"any_": ["COMPLETED", "FAILED", "CRASHED"]}
@@ -59,6 +61,24 @@ class Dashboard:
         self.earlier_runs = self.runs_by_hand()
         self.page.get_by_role("button", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name=kind).click()
+
+    def quick_run(self) -> None:
+        """Choose "Quick run" until a run is created.
+
+        On a busy machine a click can be lost, or SQLite be locked, for which the server refuses it.
+        """
+        sync_api = importlib.import_module("playwright.sync_api")
+
+        def is_created() -> bool:
+            with contextlib.suppress(sync_api.TimeoutError):
+                with self.page.expect_response("**/create_flow_run", timeout=RETRY_MS) as answer:
+                    self.run("Quick run")
+                if answer.value.ok:
+                    return True
+            self.page.reload()
+            return False
+
+        self.terminal.wait_for(is_created)
 
     def box(self, parameter: str) -> Locator:
         """Return where the value of a parameter is typed in."""
@@ -164,7 +184,7 @@ def dashboard(
 def quick_run(dashboard: Dashboard, request: pytest.FixtureRequest) -> str:
     """Run `main-flow` with what it is given by default; return the address of the run's page."""
     dashboard.open_deployment("main-flow")
-    dashboard.run("Quick run")
+    dashboard.quick_run()
     if request.config.getoption("--pictures"):
         dashboard.page.get_by_role("button", name="View run").wait_for()
         dashboard.take_picture("quick-run")

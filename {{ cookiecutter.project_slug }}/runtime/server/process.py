@@ -67,12 +67,13 @@ def main(*, dashboard: bool) -> None:
 
     from runtime.server.database import prepare_database
     from runtime.server.guard import OwnPageOnly
+    from runtime.server.retry import RetryWhileLocked
 
     setting = get_current_settings().server.database.connection_url
     database = setting.get_secret_value() if setting else ""
     is_current = prepare_database(database)
     config = uvicorn.Config(
-        OwnPageOnly(create_app(ephemeral=not dashboard)),
+        OwnPageOnly(RetryWhileLocked(create_app(ephemeral=not dashboard))),
         log_level="warning",
         timeout_graceful_shutdown=5,
         ws_per_message_deflate=False,  # what stays on this machine is not worth compressing
