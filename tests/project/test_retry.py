@@ -7,6 +7,7 @@ from itertools import repeat
 from typing import Any
 
 import httpx
+import pytest
 from runtime.server import Server
 from runtime.server.retry import RetryWhileLocked
 
@@ -58,8 +59,10 @@ def test_a_refused_request_is_repeated_with_its_whole_body() -> None:
     assert (answer.status_code, answer.content) == (201, content)
 
 
-def test_what_is_refused_to_the_end_is_answered_so() -> None:
-    assert ask(repeat(503)).status_code == 503
+def test_what_is_refused_for_long_is_answered_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.server.retry.PATIENCE_SECONDS", 0.1)
+    answer = ask(repeat(503), b"why")
+    assert (answer.status_code, answer.content) == (503, b"why")
 
 
 def test_another_error_is_not_repeated() -> None:

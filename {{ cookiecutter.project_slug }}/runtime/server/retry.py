@@ -6,11 +6,12 @@ while other runs went on, 13 started nothing.
 """
 
 import asyncio
+import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REFUSED = 503
-ATTEMPTS = 30  # then the answer is Prefect's
+PATIENCE_SECONDS = 10  # then the answer is Prefect's: another program locks the file
 
 
 class RetryWhileLocked:
@@ -28,39 +29,36 @@ class RetryWhileLocked:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        deadline = time.monotonic() + PATIENCE_SECONDS
         body = [await receive()]
         while body[-1].get("more_body"):
             body.append(await receive())
-        if await self._is_refused(scope, _replay(body, receive), send):
+        refusal = await self._ask(scope, body, receive, send)
+        if refusal:
             async with self.turn:  # those that are repeated do not refuse one another
-                for _ in range(ATTEMPTS):
-                    if not await self._is_refused(scope, _replay(body, receive), send):
-                        return
-                await self.app(scope, _replay(body, receive), send)
+                while refusal and time.monotonic() < deadline:
+                    refusal = await self._ask(scope, body, receive, send)
+        for message in refusal:
+            await send(message)
 
-    async def _is_refused(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Send the answer of the application on, unless it is a refusal."""
-        is_refused = False
+    async def _ask(
+        self, scope: Scope, body: list[Message], receive: Receive, send: Send
+    ) -> list[Message]:
+        """Send the answer of the application on; return it instead if it is a refusal."""
+        messages, refusal = iter(body), list[Message]()
+
+        async def receive_again() -> Message:
+            return next(messages, None) or await receive()
 
         async def send_unless_refused(message: Message) -> None:
-            nonlocal is_refused
-            is_refused = is_refused or message.get("status") == REFUSED
-            if not is_refused:
+            if refusal or message.get("status") == REFUSED:
+                refusal.append(message)
+            else:
                 await send(message)
 
         try:
-            await self.app(dict(scope), receive, send_unless_refused)
+            await self.app(dict(scope), receive_again, send_unless_refused)
         except Exception:
-            if not is_refused:  # else it is why the application refused, which Starlette raises too
+            if not refusal:  # else it is the reason for it, which Starlette raises once more
                 raise
-        return is_refused
-
-
-def _replay(body: list[Message], receive: Receive) -> Receive:
-    """Return what the application receives: the body once more, then what comes after it."""
-    messages = iter(body)
-
-    async def receive_again() -> Message:
-        return next(messages, None) or await receive()
-
-    return receive_again
+        return refusal
