@@ -116,7 +116,7 @@ def identity() -> str:
 
 def note_imports() -> None:
     """Note which modules of packages this process has imported, so that they are, next time."""
-    files = {name: getattr(module, "__file__", None) for name, module in [*sys.modules.items()]}
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.copy().items()}
     names = [name for name, file in files.items() if file and file.startswith(PACKAGES)]
     earlier = noted_imports()
     known = {*earlier, "__main__"}
