@@ -8,7 +8,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import psutil
 from contenders import Folder
@@ -31,7 +30,6 @@ def prefect_server(project: Folder, env: dict[str, str] | None = None) -> Iterat
 @contextmanager
 def server(project: Folder, command: Command, health: str = "") -> Iterator[psutil.Process]:
     """Start a server, yield its process when it answers, and stop it in the end."""
-    command = replace(command, env=command.env | {"PYTHONUNBUFFERED": "1"})
     with (project.path / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [str(word) for word in command.argv],
