@@ -21,8 +21,7 @@ SETTLE_SECONDS = 5  # a new server still registers blocks and deployments for a 
 def prefect_server(project: Folder, env: dict[str, str] | None = None) -> Iterator[dict[str, str]]:
     """Keep a Prefect server up, as its documentation starts it; yield how a run finds it."""
     port = free_port()
-    start = ["prefect", "server", "start", "--port", str(port)]
-    command = project.command("server", *start, env=env)
+    command = project.command("server", "prefect", "server", "start", "--port", str(port), env=env)
     with server(project, command, f"http://127.0.0.1:{port}/api/health"):
         yield {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
 
