@@ -51,7 +51,7 @@ test-all: .venv/test.stamp
 	$(PROJECT_TESTS) $(SLOW)
 	$(BIN)/python benchmarks/bench.py quick
 
-## Measure speed, memory and size beside the peers; write benchmarks/results.md.
+## Compare speed, memory and size with the peers'; write benchmarks/results.md.
 bench: .venv/test.stamp
 	$(BIN)/python benchmarks/bench.py
 
@@ -68,7 +68,7 @@ upgrade: .venv/test.stamp
 	$(BIN)/python tests/upgrade.py
 	$(MAKE) demo test test-all
 
-## Take the pictures of the documentation anew, in Chromium.
+## Retake the pictures of the documentation, in Chromium.
 pictures: .venv/test.stamp
 	$(BIN)/python -m pytest tests/test_dashboard.py --pictures
 

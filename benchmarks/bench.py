@@ -1,4 +1,4 @@
-"""Measures this project beside its peers: `python benchmarks/bench.py [PART ...]`.
+"""Compares this project with its peers: `python benchmarks/bench.py [PART ...]`.
 
 Without a part it measures all of them, one after the other, and writes the results after each: an
 interruption costs only the part that was going on. `report` writes the results again.

@@ -35,7 +35,7 @@ def size(rounds: int) -> Section:
     largest = max(others, key=others.__getitem__)
     figure = f"{found[OURS][0] / MIB:.0f} MiB; {least} {found[least][0] / MIB:.0f} MiB, "
     figure += f"{largest} {others[largest] / MIB:.0f} MiB"
-    section.holds(9, "Size of the environment, beside the peers'", figure, None)
+    section.holds(9, "Size of the environment, against the peers'", figure, None)
 
     project = _measure(generate(BUILD / OURS / "sized"))
     kedro = _measure(_kedro_new())
@@ -43,7 +43,7 @@ def size(rounds: int) -> Section:
         section.rows.append([f"new project: {name}", f"{size_in_bytes / MIB:.3f}", str(files)])
     figure = f"{project[0] / KIB:.0f} KiB, {project[1]} files; "
     figure += f"`kedro new` {kedro[0] / KIB:.0f} KiB, {kedro[1]} files"
-    section.holds(9, "Size of a new project, beside the peers' starters", figure, None)
+    section.holds(9, "Size of a new project, against the peers' starters", figure, None)
 
     _add_imports(section, rounds)
     return section

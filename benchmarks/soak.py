@@ -2,7 +2,7 @@
 
 `python benchmarks/soak.py` makes a project in build/soak, serves it with a run every two seconds
 (so one begins when another is over), and writes a line into samples.csv after each. Stopped and
-started again, it goes on where it was; when there are enough samples, it draws them.
+started again, it continues where it was; when there are enough samples, it draws them.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ collect_ignore = ["project"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option with which `make pictures` writes the pictures of the documentation."""
     parser.addoption(
-        "--pictures", action="store_true", help="write the pictures of docs/images anew"
+        "--pictures", action="store_true", help="write the pictures of docs/images again"
     )
 
 

@@ -169,7 +169,7 @@ class GoogleStore(BaseHTTPRequestHandler):
     wbufsize = -1  # else each answer waits 40 ms for the client to confirm its first part
 
     def do_PUT(self) -> None:
-        """Write an object, or only where there is none."""
+        """Write an object, or only where it does not exist yet."""
         content = self.rfile.read(int(self.headers["Content-Length"]))
         if (name := self._name()) is None:
             return

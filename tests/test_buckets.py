@@ -101,7 +101,7 @@ def test_a_run_on_one_machine_goes_on_on_another(
     split = run_name(answer)
     assert f"Checkpoints  {address}/data/processed/{split}\n" in answer.stdout
 
-    # Of a run that goes on elsewhere, or was killed there, nothing is the latest.
+    # A run that is still running elsewhere, or was killed there, never counts as the latest.
     killed = "2999-01-01_00-00-00_killed"
     for name in store.objects(f"{prefix}/data/processed/{split}"):
         store.write(f"{prefix}/data/processed/{killed}/{name}", b"it would be found damaged")

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 __all__ = ["open_terminal", "plain_environment"]  # fixtures
 
 REPO = Path(__file__).resolve().parents[1]
-# What main-flow leaves in each of a run's folders, without the records beside it.
+# What main-flow leaves in each of a run's folders, without the records next to it.
 OUTPUTS = {
     "data/processed": ["get_classes.json", "run.json", "split_data.parquet"],
     "models": ["get_schema.json", "train_model.skops"],
@@ -246,7 +246,7 @@ def test_a_run_longer_than_its_interval_neither_piles_up_nor_starves(
 
 
 def is_waiting(terminal: Terminal) -> bool:
-    """Tell whether a task goes on, and runs have been cancelled because of it."""
+    """Tell whether a task is running, and runs have been cancelled because of it."""
     running: list[Any] = scheduled(terminal, "RUNNING")
     tasks = {"flow_runs": {"parent_flow_run_id": {"any_": [one["id"] for one in running]}}}
     return bool(running) and any(

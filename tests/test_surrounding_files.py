@@ -15,7 +15,7 @@ from conftest import BakedProject, Run
 
 
 def program(name: str) -> str:
-    """Return a program of the environment or the machine; skip where there is none."""
+    """Return a program of the environment or the machine; skip where it is missing."""
     found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
     return found or pytest.skip(f"needs {name}")
 

@@ -200,7 +200,7 @@ def test_another_worker_takes_over_what_a_killed_one_has_left(
     [names] = team.state_names_of_all().values()
     assert "AwaitingRetry" in names
     assert len(list(project.path.glob("data/processed/*/run.json"))) == 1, (
-        "it goes on in its folder"
+        "it continues in its folder"
     )
     runs = ask(f"{team.url}/flow_runs/filter", {})
     assert {one["state_type"] for one in runs} == {"COMPLETED"}

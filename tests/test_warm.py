@@ -106,7 +106,7 @@ def is_warm(shown: str) -> bool:
 
 
 class Begun:
-    """A run of the flow `probe` that goes on until it is let go."""
+    """A run of the flow `probe` that lasts until the test releases it."""
 
     def __init__(self, project: BakedProject, folder: Path, *arguments: str, **environment: str):
         """Start it, and return when it has begun."""

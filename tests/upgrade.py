@@ -85,7 +85,7 @@ def raised(bounds: re.Match[str], newest: dict[str, str]) -> str:
     """
     version, low, high = Version(newest[bounds["name"]]), bounds["low"], bounds["high"]
     if version >= Version(high):
-        fixed = high.split(".")[:-1]  # `<0.13` goes on to `<0.14`, `<4` to `<5`
+        fixed = high.split(".")[:-1]  # `<0.13` becomes `<0.14`, `<4` becomes `<5`
         parts = [*map(str, version.release[: len(fixed)]), str(version.release[len(fixed)] + 1)]
         high = ".".join(parts)
     if bounds["name"] == "prefect":

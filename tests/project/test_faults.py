@@ -159,7 +159,7 @@ def test_a_run_that_goes_on_is_left_alone(project: Path) -> None:
 
 @task
 def cancel_and_go_on(seconds: float) -> None:
-    """Do as somebody at the dashboard does, while the run goes on."""
+    """Do as somebody at the dashboard does, during the run."""
     flow_run_id = UUID(prefect.runtime.flow_run.root_flow_run_id)
     with get_client(sync_client=True) as client:
         state: Any = Cancelling()

@@ -310,7 +310,7 @@ def run_command(arguments: list[str]) -> int:
     """Run a command as `main` does, and end this process as soon as all is written.
 
     Python would take each of its objects apart, for 0.1 s, while a thread may still import what
-    this run turned out not to need. A notebook or IDLE goes on, where it was.
+    this run turned out not to need. A notebook or IDLE stays open, in the folder where it was.
     """
     if settings.is_interactive():
         try:
@@ -418,7 +418,7 @@ def open_browser(url: str) -> None:
     """Open a page while the flows are served; not in a browser that takes this terminal."""
     import webbrowser
 
-    with suppress(webbrowser.Error):  # there is none
+    with suppress(webbrowser.Error):  # no browser is installed
         browser = webbrowser.get()
         if Path(getattr(browser, "name", "")).name not in TEXT_BROWSERS:
             threading.Thread(target=browser.open, args=(url,), daemon=True).start()

@@ -24,7 +24,7 @@ from tzlocal import get_localzone_name
 from runtime import settings
 from runtime.discovery import find_flows
 from runtime.errors import UserError
-from runtime.notifications import notify_of_stillborn
+from runtime.notifications import notify_of_failed_starts
 from runtime.runs import mark_killed_runs
 
 SCHEDULED = "main-flow"
@@ -83,7 +83,7 @@ def _look_for_killed(since: datetime) -> None:
         time.sleep(KILLED_EVERY_SECONDS)
         with suppress(Exception):  # the server may be busy: it is asked again
             mark_killed_runs()
-            notify_of_stillborn(since)
+            notify_of_failed_starts(since)
 
 
 def serve_flows(schedule: Schedule | None) -> None:

@@ -18,7 +18,7 @@ SPLIT_INDEX = ["set", "row"]  # of a stored split: "train" or "test", and the in
 
 
 class _Format:
-    """Fails the run where a result cannot be written; Prefect only warns, and goes on."""
+    """Fails the run where a result cannot be written; Prefect only warns, and continues."""
 
     type: str
 

@@ -22,7 +22,7 @@ SECOND = len("2026-11-22_15-49-46")
 
 
 def read_run(run: str) -> dict[str, Any]:
-    """Return what a run's run.json says, nothing where there is none.
+    """Return what a run's run.json says, nothing where the file is missing.
 
     Raises `UserError` for a file that is damaged.
     """

@@ -1,4 +1,4 @@
-"""Which runs go on: each holds a lock that the system takes back from a process that ends.
+"""Which runs are running: each holds a lock that the system takes back from a process that ends.
 
 SQLite has such locks on every system. The file of a lock is named by the flow run's id, and stays
 empty.
@@ -14,7 +14,7 @@ _locks: dict[str, sqlite3.Connection] = {}
 
 
 def lock(flow_run_id: str) -> None:
-    """Show that a run goes on."""
+    """Show that a run is running."""
     with suppress(OSError, sqlite3.Error):  # then nobody learns it when the run is killed
         _folder().mkdir(parents=True, exist_ok=True)
         _locks[flow_run_id] = _locked(_folder() / flow_run_id)

@@ -43,7 +43,7 @@ def loads(content: bytes) -> Any:
 def read_model(run: str = LATEST) -> tuple[str, Any]:
     """Return a run and its model; the run `latest` is the newest whose flow came to its end.
 
-    Raises `UserError` where there is none, and for a file that is damaged or no model.
+    Raises `UserError` for a missing file, a damaged one, and one that is no model.
     """
     files = storage("models")
     for name in newest_first(name for name in files.folders() if run in (LATEST, name)):

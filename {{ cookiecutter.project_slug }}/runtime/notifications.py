@@ -23,11 +23,11 @@ SECONDS = 5  # that a run waits for all receivers together
 PREFIX = "Flow run encountered an exception: "  # of Prefect's message, before that of the error
 OUTCOMES = {"FAILED": "failed", "CRASHED": "was killed", "COMPLETED": "succeeded again"}
 
-_told: set[UUID] = set()  # flow runs, by this process
+_notified: set[UUID] = set()  # flow runs, by this process
 
 
 def notify_at_end(flow: Any, flow_run_id: str) -> None:
-    """Let Prefect send the message at the end of the run of a flow that goes on here."""
+    """Let Prefect send the message at the end of the run that this process carries out."""
     if not settings.notify():
         return
     flow.on_failure(notify)
@@ -38,7 +38,7 @@ def notify_at_end(flow: Any, flow_run_id: str) -> None:
         flow.on_completion(notify)
 
 
-def notify_of_stillborn(since: datetime) -> None:
+def notify_of_failed_starts(since: datetime) -> None:
     """Send the message about each run that was killed before it began, by a bad flow file, say."""
     if settings.notify():
         crashed = {"type": {"any_": ["CRASHED"]}}
@@ -51,9 +51,9 @@ def notify_of_stillborn(since: datetime) -> None:
 def notify(flow: Any, flow_run: Any, state: Any) -> None:
     """Send the message about the end of a run, once: a hook of Prefect's, for any final state."""
     addresses = settings.notify()
-    if not addresses or flow_run.id in _told:
+    if not addresses or flow_run.id in _notified:
         return
-    _told.add(flow_run.id)
+    _notified.add(flow_run.id)
     outcome = OUTCOMES[state.type.value]
     reason = " ".join(str(state.message or "").removeprefix(PREFIX).split()).rstrip(".")
     text = f"The run {flow_run.name} of {flow.name} {outcome}"

@@ -43,7 +43,7 @@ def verify(record: dict[str, Any], content: bytes) -> None:
 def read_verified(files: Storage, location: str) -> tuple[dict[str, Any], bytes]:
     """Return the record of the result at `<run>/<task>`, and the bytes of its file.
 
-    Raises `FileNotFoundError` where there is none, `UserError` for one that is damaged.
+    Raises `FileNotFoundError` for a missing result, `UserError` for a damaged one.
     """
     key = record_key(location)
     try:

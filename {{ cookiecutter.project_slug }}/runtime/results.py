@@ -77,7 +77,7 @@ class _Results(WritableFileSystem):
 
         A run that was killed, or whose flow failed, does not count as `latest`.
 
-        Raises `UserError` where there is none, or where its file is damaged.
+        Raises `UserError` for a missing value, or one whose file is damaged.
         """
         run_name, _, task = location.partition("/")
         for run in newest_first(self.storage.folders()) if run_name == LATEST else [run_name]:
@@ -154,7 +154,7 @@ class _Records(WritableFileSystem):
         record = json.loads(content)
         if record["fingerprint"] != fingerprint:
             raise Mismatch("was computed from something else")
-        if record["storage_key"] != path:  # Prefect goes on to read what stands there
+        if record["storage_key"] != path:  # Prefect then reads what stands there
             raise Mismatch("belongs to another file")
         verify(record, files.get(file))
         files.put(record_key(file), content)  # it is in use: retention looks at the time

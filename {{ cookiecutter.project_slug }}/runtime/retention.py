@@ -1,7 +1,7 @@
 """How many runs are kept: the newest, and those in whose folder a person puts a file named `keep`.
 
-A run that goes on is never removed, nor what it reads. Of each flow the newest success is kept too:
-a schedule that fails all night does not push out the last good model.
+A running run is never removed, nor what it reads. The newest success of each flow is kept too: a
+schedule that fails all night does not push out the last good model.
 """
 
 import re
@@ -65,7 +65,7 @@ def remove_old_runs(flow_run_id: str) -> None:
 
 
 def _is_needed(run: str) -> bool:
-    """Tell whether a person has marked a run, or one that goes on reads it."""
+    """Tell whether a person has marked a run, or a running one reads it."""
     files = [key for folder in FOLDERS for key in storage(folder).files(run)]
     readers = [key.rpartition("/")[2] for key in files if key.startswith(f"{run}/{READERS}/")]
     return any(f"{run}/{mark}" in files for mark in MARKS) or any(

@@ -53,7 +53,7 @@ LOOK_EVERY_SECONDS = 5  # whether the run was cancelled
 cancelled_runs: set[str] = set()  # of this process, in the dashboard
 failed_writes: dict[str, Exception] = {}  # by run, why one of its files could not be written
 last_run: str | None = None  # of this process
-# The run that goes on here. In another process, as that of a worker, Prefect is asked.
+# The run that this process carries out. In another process, as that of a worker, Prefect is asked.
 _current: ContextVar[str | None] = ContextVar("run", default=None)
 
 
@@ -94,7 +94,7 @@ def _recorded(parameters: dict[str, Any]) -> Iterator[None]:
     # they would stay in memory to the end: 0.7 of 4 GB where the raw data has 15,000,000 rows.
     emit_event("run.began", resource={"prefect.resource.id": f"run.{run}"})
     if is_whole_run:
-        revision = ThreadPoolExecutor(1).submit(read_revision)  # beside the run
+        revision = ThreadPoolExecutor(1).submit(read_revision)  # during the run
         if prefect.runtime.deployment.id:  # nobody watches
             context: Any = get_run_context()
             try:
@@ -136,7 +136,7 @@ def _recorded(parameters: dict[str, Any]) -> Iterator[None]:
 
 
 def current_run() -> str:
-    """Return the name of the folder of the run that is going on.
+    """Return the name of the folder of the current run.
 
     Outside of a flow run, as in a test of a task, it is `run`.
     """
@@ -147,7 +147,7 @@ def current_run() -> str:
 
 
 def update_run(**facts: Any) -> None:
-    """Add facts to the run.json of the run that is going on; a fact that is a dict is merged."""
+    """Add facts to the run.json of the current run; a fact that is a dict is merged."""
     _update(current_run(), facts)
 
 
@@ -275,7 +275,7 @@ def _folder_of(flow_run_id: str) -> tuple[str, bool]:
 
 
 def _begin() -> str:
-    """Return the folder of this flow run, with its run.json; show that the run goes on."""
+    """Return the folder of this flow run, with its run.json; show that it is running."""
     flow_run = prefect.runtime.flow_run
     locks.lock(flow_run.id)
     name = _name(flow_run.scheduled_start_time, flow_run.name)

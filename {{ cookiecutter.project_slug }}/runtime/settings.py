@@ -20,7 +20,7 @@ CONSOLE_HANDLER = "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"  # Prefect's setting 
 
 
 def is_interactive() -> bool:
-    """Tell whether Python goes on after a command, as that of a notebook and of IDLE does."""
+    """Tell whether Python continues after a command, as in a notebook and in IDLE."""
     return hasattr(sys, "ps1") or "idlelib.run" in sys.modules
 
 
@@ -31,7 +31,7 @@ def read(name: str) -> str:
 
 def expand(path: str) -> Path:
     """Return a path in which `~` is the user's home, where the system knows one."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111  (Path's own raises where there is none)
+    return Path(os.path.expanduser(path))  # noqa: PTH111  (Path's own raises where there is no home)
 
 
 def pyproject() -> dict[str, Any]:

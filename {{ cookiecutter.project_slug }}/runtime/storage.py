@@ -35,7 +35,7 @@ class Storage:
         self.is_bucket = "://" in address
 
     def get(self, key: str) -> bytes:
-        """Return a file's bytes; raise `FileNotFoundError` where there is none."""
+        """Return a file's bytes; raise `FileNotFoundError` for a missing one."""
         with self._user_errors("read", key):
             return obstore.get(self._store, key).bytes().to_bytes()
 

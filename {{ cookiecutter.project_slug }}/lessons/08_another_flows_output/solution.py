@@ -1,4 +1,4 @@
-"""Lesson 8: a flow that goes on with the very split that another flow has kept."""
+"""Lesson 8: a flow that continues with the very split that another flow has kept."""
 
 from pathlib import Path
 from typing import Any

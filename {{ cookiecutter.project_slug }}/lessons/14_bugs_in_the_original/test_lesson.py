@@ -126,7 +126,7 @@ def _replace(
     name: str,
     new: Callable[[GoOn, dict[str, Any]], Any],
 ) -> None:
-    """Let a task call `new`, with a function that goes on as before, and with its arguments."""
+    """Let a task call `new`, with a function that continues as before, and with its arguments."""
     task = exercise.task(name)
     function = task.fn
 

@@ -74,7 +74,7 @@ def find_lessons() -> list[Lesson]:
 
 
 def find_lesson(number: int, language: str) -> Lesson:
-    """Return a lesson by its number; raise `UserError` where there is none."""
+    """Return a lesson by its number; raise `UserError` for one that does not exist."""
     lessons = {lesson.number: lesson for lesson in find_lessons()}
     if number not in lessons:
         values = {"number": number, "known": ", ".join(map(str, lessons))}

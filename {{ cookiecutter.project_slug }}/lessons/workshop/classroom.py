@@ -75,9 +75,9 @@ class Reporter:
         if outcome.passed and (solved_at := progress.solved_at(lesson)):
             time = solved_at
             known_as = sha256(f"{self._student}/{lesson.name}/{time.isoformat()}")
-        said = "right" if outcome.passed else "open"
+        status = "right" if outcome.passed else "open"
         self._add(
-            Report(self._student, lesson.name, said, _text(time), outcome.key or "", known_as)
+            Report(self._student, lesson.name, status, _text(time), outcome.key or "", known_as)
         )
 
     def _add(self, report: Report) -> None:

@@ -142,7 +142,7 @@ def solve(
     number
         Number of the lesson.
     write
-        Make it the exercise; your own file is kept beside it.
+        Make it the exercise; your own file is kept next to it.
     """
     lesson = find_lesson(number, _language(language))
     if not write:
@@ -155,7 +155,7 @@ def solve(
 
 @app.command
 def reset(number: int, *, language: Language = None) -> None:
-    """Put an exercise back as it was; your own file is kept beside it.
+    """Put an exercise back as it was; your own file is kept next to it.
 
     Parameters
     ----------

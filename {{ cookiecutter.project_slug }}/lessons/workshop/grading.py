@@ -39,12 +39,12 @@ class Grade:
 
     file: str
     submission: Submission
-    said: dict[str, str]  # for each lesson in the zip the sentence, "" where it is solved
+    sentences: dict[str, str]  # for each lesson in the zip the sentence, "" where it is solved
 
     @property
     def points(self) -> int:
         """How many lessons are solved."""
-        return sum(not sentence for sentence in self.said.values())
+        return sum(not sentence for sentence in self.sentences.values())
 
     def heading(self, texts: dict[str, Any]) -> str:
         """Return student, file and points in a line."""
@@ -65,14 +65,14 @@ def grade_all(folder: Path, language: str, limit_seconds: float) -> Iterator[str
     wait_until_ready(start_server())
     grades: list[Grade] = []
     for file in files:
-        submission, said = read_submission(file), {}
+        submission, sentences = read_submission(file), {}
         for name, content in submission.exercises.items():
             if content is None:
-                said[name] = texts["damaged_exercise"]
+                sentences[name] = texts["damaged_exercise"]
             else:
                 outcome = _check(name, content, limit_seconds)
-                said[name] = _sentence(lessons[name], outcome, language)
-        grades.append(Grade(printable(file.relative_to(folder).as_posix()), submission, said))
+                sentences[name] = _sentence(lessons[name], outcome, language)
+        grades.append(Grade(printable(file.relative_to(folder).as_posix()), submission, sentences))
         _write(grades, list(lessons), texts, language)
         yield grades[-1].heading(texts)
     values = {"file": GRADES.relative_to(ROOT), "page": PAGE.relative_to(ROOT)}
@@ -127,14 +127,19 @@ def _write(
     rows, students = [["student", "file", "points", *lessons, "feedback"]], []
     for grade in grades:
         damage = "" if grade.submission.is_zip else texts["no_submission"]
-        marks = [str(int(not grade.said[one])) if one in grade.said else "" for one in lessons]
-        still_open = [f"{one}: {sentence}" for one, sentence in grade.said.items() if sentence]
+        marks = [
+            str(int(not grade.sentences[lesson])) if lesson in grade.sentences else ""
+            for lesson in lessons
+        ]
+        still_open = [
+            f"{lesson}: {sentence}" for lesson, sentence in grade.sentences.items() if sentence
+        ]
         feedback = damage or " | ".join(still_open)
         rows.append([grade.submission.student, grade.file, str(grade.points), *marks, feedback])
         students.append(f"<h2>{html.escape(grade.heading(texts))}</h2>{damage}")
-        for one, sentence in grade.said.items():
-            code = (grade.submission.exercises[one] or b"").decode("utf-8", "replace")
-            summary = html.escape(f"{one}: {sentence or texts['solved']}")
+        for lesson, sentence in grade.sentences.items():
+            code = (grade.submission.exercises[lesson] or b"").decode("utf-8", "replace")
+            summary = html.escape(f"{lesson}: {sentence or texts['solved']}")
             students.append(f"<details><summary>{summary}</summary>")
             students.append(f"<pre>{html.escape(code)}</pre></details>")
     write_csv(GRADES, rows)

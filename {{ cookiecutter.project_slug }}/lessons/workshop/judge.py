@@ -3,7 +3,7 @@
 It imports what takes seconds, says that it is ready, and waits for orders on its standard input,
 one JSON object a line; each is answered by a line, which also says whether the file has spoilt
 something for the next one. See `Judge` in checking.py, the other end.
-Whatever the student's code does to this process, the workshop itself goes on.
+Whatever the student's code does to this process, the workshop itself continues.
 """
 
 import gc

@@ -23,7 +23,7 @@ END = "end"  # of the input
 class PlainTerminal(Terminal):
     """Prints what is new on the screen; a key is a line, and the end of the input is `q`."""
 
-    said: list[str] = field(default_factory=list)  # what the screen shows now
+    last_lines: list[str] = field(default_factory=list)  # what the screen shows now
     runs_exercise: bool = False
 
     def watch(self) -> None:
@@ -68,9 +68,9 @@ class PlainTerminal(Terminal):
         shown.append(fill(self.texts["plain_keys"], {"keys": self.texts["keys"]}))
         lines = "\n".join(shown).splitlines()
         for line in lines:
-            if line not in self.said:
+            if line not in self.last_lines:
                 print(line, flush=True)
-        self.said = lines
+        self.last_lines = lines
 
     def _show_solution(self) -> None:
         print(self.current.solution.read_text(encoding="utf-8"), flush=True)

@@ -12,7 +12,7 @@ from lessons.workshop.catalogue import Lesson
 from lessons.workshop.keyboard import CTRL_C
 from runtime.settings import ROOT
 
-DOES_NOT_WAIT = "code"  # it opens a window of its own, and the workshop goes on
+DOES_NOT_WAIT = "code"  # it opens a window of its own, and the workshop continues
 
 
 def run_exercise(

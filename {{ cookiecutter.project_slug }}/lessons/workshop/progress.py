@@ -33,10 +33,10 @@ def fingerprint(lesson: Lesson) -> str:
 
 def outcome_of(lesson: Lesson) -> Outcome | None:
     """Return what the check has said of the exercise as it is now; None where it was not asked."""
-    kept = _read().get(lesson.name, {})
-    if kept.get("fingerprint") != fingerprint(lesson):
+    entry = _read().get(lesson.name, {})
+    if entry.get("fingerprint") != fingerprint(lesson):
         return None
-    return Outcome(kept["key"], kept["values"])
+    return Outcome(entry["key"], entry["values"])
 
 
 def is_solved(lesson: Lesson) -> bool:
@@ -88,10 +88,10 @@ def put_in_place(lesson: Lesson, source: Path, language: str) -> str:
     if not lesson.exercise.exists() or lesson.exercise.read_bytes() == source.read_bytes():
         shutil.copyfile(source, lesson.exercise)
         return str(texts["put_back"])
-    kept = next(path for path in _names_to_keep(lesson) if not path.exists())
-    lesson.exercise.replace(kept)
+    backup = next(path for path in _names_to_keep(lesson) if not path.exists())
+    lesson.exercise.replace(backup)
     shutil.copyfile(source, lesson.exercise)
-    return fill(texts["kept"], {"file": kept.relative_to(ROOT)})
+    return fill(texts["kept"], {"file": backup.relative_to(ROOT)})
 
 
 def _names_to_keep(lesson: Lesson) -> Iterator[Path]:

@@ -130,24 +130,24 @@ def _task_runs(flow_run: UUID) -> list[TaskRun]:
     Prefect sends that in the background. However slow it is, half of a record would blame the
     student: so nothing here gives up, and a check has its limit.
     """
-    said = ENDED.messages.get(str(flow_run), {})
+    messages = ENDED.messages.get(str(flow_run), {})
     wanted = FlowRunFilter.model_validate({"id": {"any_": [flow_run]}})
     with get_client(sync_client=True) as client:
         while True:
             found = client.read_task_runs(flow_run_filter=wanted, limit=200)
-            ended = {str(task.id) for task in found if _has_ended(task, said)}
-            if ended >= said.keys():
+            ended = {str(task.id) for task in found if _has_ended(task, messages)}
+            if ended >= messages.keys():
                 return found
             time.sleep(0.02)
 
 
-def _has_ended(task_run: TaskRun, said: dict[str, str]) -> bool:
+def _has_ended(task_run: TaskRun, messages: dict[str, str]) -> bool:
     """Tell whether a task run is recorded as ended.
 
     The name of a final state may differ from the log's: a result that cannot be written turns
     `Completed` into `RolledBack`.
     """
-    message = said.get(str(task_run.id), "")
+    message = messages.get(str(task_run.id), "")
     is_final = task_run.state is not None and task_run.state.is_final()
     return is_final or message.startswith(f"{ENDED_IN}{_state(task_run)}(")
 

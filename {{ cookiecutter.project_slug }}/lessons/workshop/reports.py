@@ -80,18 +80,18 @@ def write_class(api_url: str | None, language: str) -> str:
 def _by_student(reports: list[Report]) -> dict[str, dict[str, list[Report]]]:
     """Return the reports of each student of each lesson, sorted by name and time."""
     found: dict[str, dict[str, list[Report]]] = defaultdict(lambda: defaultdict(list))
-    for report in sorted(reports, key=lambda one: (one.student.casefold(), one.time)):
+    for report in sorted(reports, key=lambda report: (report.student.casefold(), report.time)):
         found[report.student][report.lesson].append(report)
     return found
 
 
 def _as_table(found: dict[str, dict[str, list[Report]]], texts: dict[str, Any]) -> str:
     table = Table(texts["column_student"], box=None, pad_edge=False)
-    lessons = sorted({lesson for one in found.values() for lesson in one} - {JOINED})
+    lessons = sorted({lesson for by_lesson in found.values() for lesson in by_lesson} - {JOINED})
     for lesson in lessons:
         table.add_column(Text(lesson[:2].lstrip("0")), justify="right", no_wrap=True)
-    for student, one in found.items():
-        table.add_row(Text(student), *(_cell(one.get(lesson, [])) for lesson in lessons))
+    for student, by_lesson in found.items():
+        table.add_row(Text(student), *(_cell(by_lesson.get(lesson, [])) for lesson in lessons))
     console = Console(file=io.StringIO(), width=40 + 5 * len(lessons), color_system=None)
     console.print(table)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -110,8 +110,8 @@ def _where_help_is_due(
     """Yield what many students are stuck at, who has checked nothing yet, and who is idle."""
     lessons = {lesson.name: lesson for lesson in find_lessons()}
     stuck: Counter[tuple[str, str]] = Counter()
-    for one in found.values():
-        for name, reports in one.items():
+    for by_lesson in found.values():
+        for name, reports in by_lesson.items():
             if name in lessons and _cell(reports).plain != "ok":
                 stuck[name, reports[-1].finding] += 1
     for (name, key), number in stuck.most_common(MOST_FINDINGS):
@@ -120,15 +120,15 @@ def _where_help_is_due(
             sentence = re.sub(r"{\w+}", "…", lessons[name].sentence(key, {}, language))
             values = {"number": number, "all": len(found), "sentence": sentence}
             yield fill(texts["class_stuck"], values | {"lesson": lessons[name].number})
-    nothing = [student for student, one in found.items() if set(one) == {JOINED}]
+    nothing = [student for student, by_lesson in found.items() if set(by_lesson) == {JOINED}]
     if nothing:
         yield fill(texts["class_nothing"], {"students": ", ".join(nothing)})
     since = (datetime.now(UTC) - timedelta(minutes=IDLE_MINUTES)).isoformat()
     idle = [
         student
-        for student, one in found.items()
+        for student, by_lesson in found.items()
         if student not in nothing
-        and max(each.received for all_ in one.values() for each in all_) < since
+        and max(each.received for all_ in by_lesson.values() for each in all_) < since
     ]
     if idle:
         yield fill(texts["class_idle"], {"minutes": IDLE_MINUTES, "students": ", ".join(idle)})
@@ -136,8 +136,8 @@ def _where_help_is_due(
 
 def _rows(found: dict[str, dict[str, list[Report]]]) -> Iterator[list[str]]:
     yield ["student", "lesson", "checks", "solved_at", "last_check_at", "finding"]
-    for student, one in found.items():
-        for lesson, reports in sorted(one.items()):
+    for student, by_lesson in found.items():
+        for lesson, reports in sorted(by_lesson.items()):
             right = [report.time for report in reports if report.outcome == "right"]
             checks = "0" if lesson == JOINED else str(len(reports))
             finding = "" if right else reports[-1].finding

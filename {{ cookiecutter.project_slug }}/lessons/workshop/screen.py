@@ -42,7 +42,7 @@ def heading(lessons: Sequence[Lesson], width: int) -> RenderableType:
 
 
 def progress_line(lessons: Sequence[Lesson], language: str) -> str:
-    """Return how many of the lessons are solved, in words."""
+    """Return how many of the lessons are solved, as a sentence."""
     values = {"solved": sum(map(progress.is_solved, lessons)), "all": len(lessons)}
     return fill(workshop_texts(language)["progress"], values)
 
@@ -131,8 +131,10 @@ def show(console: Console, lessons: Sequence[Lesson], parts: Sequence[Part], key
     while lines(gap) > room and any(part.spare for part in chosen):
         chosen.remove(max(chosen, key=lambda part: part.spare))
     if (more := lines(gap) - room) > 0 and len(chosen) > 1:  # not even that fits
-        told = chosen[-2].content.wrap(console, width)
-        chosen[-2] = Part(Text("\n").join([*told[: max(1, len(told) - more - 1)], Text("...")]))
+        wrapped = chosen[-2].content.wrap(console, width)
+        chosen[-2] = Part(
+            Text("\n").join([*wrapped[: max(1, len(wrapped) - more - 1)], Text("...")])
+        )
     clear(console)
     with console:  # all at once, so that nothing flickers
         console.print(heading(lessons, width))

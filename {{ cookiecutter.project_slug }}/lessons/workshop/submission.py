@@ -39,19 +39,24 @@ def write_submission(name: str | None, language: str) -> Path:
     """
     texts = workshop_texts(language)
     student = student_name(name, texts)
-    lessons = [one for one in find_lessons() if one.exercise.exists()]
-    begun = [one for one in lessons if not progress.is_as_delivered(one)]
-    if not begun:
+    lessons = [lesson for lesson in find_lessons() if lesson.exercise.exists()]
+    started = [lesson for lesson in lessons if not progress.is_as_delivered(lesson)]
+    if not started:
         raise UserError(texts["nothing_to_submit"])
-    times = {one.name: when.isoformat() for one in begun if (when := progress.solved_at(one))}
-    versions = {"python": platform.python_version(), **{one: version(one) for one in PACKAGES}}
+    times = {
+        lesson.name: when.isoformat() for lesson in started if (when := progress.solved_at(lesson))
+    }
+    versions = {
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
     about = {"student": student, "solved_at": times, "versions": versions}
     in_file_name = re.sub(r"[^\w-]+", "-", student)[:LONGEST_IN_FILE_NAME]
     path = ROOT / "reports" / f"submission-{in_file_name}.zip"
     path.parent.mkdir(exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(ABOUT, json.dumps(about, indent=2))
-        for lesson in begun:
+        for lesson in started:
             archive.write(lesson.exercise, f"{lesson.name}/exercise.py")
     return path
 
@@ -68,7 +73,7 @@ def read_submission(path: Path) -> Submission:
             wanted = {f"{lesson.name}/exercise.py": lesson.name for lesson in find_lessons()}
             members = set(archive.namelist())
             about = _read(archive, ABOUT) if ABOUT in members else None
-            found = {wanted[one]: _read(archive, one) for one in wanted if one in members}
+            found = {wanted[name]: _read(archive, name) for name in wanted if name in members}
     except DAMAGES:
         return Submission(printable(path.stem), {}, is_zip=False)
     try:
