@@ -1,7 +1,7 @@
 """Compares this project with its peers: `python benchmarks/bench.py [PART ...]`.
 
 Without a part it measures all of them, one after the other, and writes the results after each: an
-interruption costs only the part that was going on. `report` writes the results again.
+interruption costs only the part that was running. `report` writes the results again.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def _part(name: str) -> str:
-    # Not `choices`: with Python 3.11 argparse takes no part at all for a wrong one.
+    # Not `choices`: with Python 3.11, argparse refuses a command without any part.
     if name not in (*PARTS, "quick", "report"):
         raise argparse.ArgumentTypeError(f"there is no part {name!r}")
     return name

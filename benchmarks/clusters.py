@@ -24,7 +24,7 @@ Start = Callable[..., Path]
 def dask(
     project: Path, logs: Path, workers: int = 2, environment: Mapping[str, str] | None = None
 ) -> Iterator[str]:
-    """Yield the address of a Dask scheduler whose workers have a thread each.
+    """Yield the address of a Dask scheduler whose workers have one thread each.
 
     `logs` gets a file for each process: 0.log of the scheduler, 1.log of the first worker ...
     All of them have the variables of `environment`.
@@ -43,12 +43,12 @@ def dask(
 
 @contextmanager
 def ray(project: Path, logs: Path, workers: int = 2) -> Iterator[str]:
-    """Yield the address of a Ray head, which runs no task itself; its workers have a thread each.
+    """Yield the address of a Ray head, which runs no task itself; its workers have one thread each.
 
     `logs` gets a file for each process.
     """
-    # The head forks for each client while gRPC runs, whose handlers of a fork now and then let the
-    # child hang and die: github.com/ray-project/ray/issues/63202.
+    # The head forks for each client while gRPC runs, whose fork handlers sometimes make the child
+    # hang and die: github.com/ray-project/ray/issues/63202.
     no_handlers = {"GRPC_ENABLE_FORK_SUPPORT": "false"}
     program = shutil.which("ray", path=sysconfig.get_path("scripts"))
     common = (
@@ -66,14 +66,14 @@ def ray(project: Path, logs: Path, workers: int = 2) -> Iterator[str]:
         start(
             "runtime started", *common, *head, "--include-dashboard", "false", "--temp-dir", folder
         )
-        for _ in range(workers):  # one after the other: at once they take each other's ports
+        for _ in range(workers):  # one by one: started together, they take each other's ports
             start("runtime started", *common, "--address", f"{HOST}:{own}", "--num-cpus", 1)
         yield f"ray://{HOST}:{port}"
 
 
 @contextmanager
 def _processes(folder: Path, logs: Path, environment: Mapping[str, str] | None) -> Iterator[Start]:
-    """Yield a function that starts a program, and returns its log once certain words are in it."""
+    """Yield a function that starts a program, and returns its log once given words are in it."""
     started: list[subprocess.Popen[bytes]] = []
     logs.mkdir(parents=True, exist_ok=True)
 

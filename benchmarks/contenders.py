@@ -142,7 +142,7 @@ def folder(peer: str, name: str = "project", *, environment: str = "", raw: Path
 
 
 def floor(raw: Path = RAW) -> tuple[Folder, Command]:
-    """Return the plain script that imports Prefect first: no flow of Prefect's takes less."""
+    """Return the plain script that imports Prefect first: no Prefect flow can be faster."""
     made = folder("plain", "floor", environment="prefect", raw=raw)
     words = "import prefect, runpy; runpy.run_path('pipeline.py', run_name='__main__')"
     return made, made.command("plain script + import prefect", "-c", words)
@@ -151,7 +151,7 @@ def floor(raw: Path = RAW) -> tuple[Folder, Command]:
 def in_agreement(plain: Folder, pairs: Sequence[tuple[Folder, Command]]) -> list[Command]:
     """Return the commands, each with a check that its answer is that of the plain script.
 
-    The plain script must be the first of them: it has run then in the same round.
+    The plain script must be the first of them, so that it has run before them in the same round.
     """
     return [
         replace(command, check=partial(_must_agree, project, plain)) for project, command in pairs

@@ -17,7 +17,7 @@ from rows import change_a_byte, write_data
 from sections import Section, load
 
 SIZES = (150, 15_000, 150_000, 1_500_000, 15_000_000)
-LARGE = 1_500_000  # from here on the goals for large data hold
+LARGE = 1_500_000  # from here on the goals for large data apply
 LARGEST = 15_000_000  # takes minutes: fewer rounds, and no peers
 LARGEST_ROUNDS = 3
 PEERS_ROUNDS = 2
@@ -29,7 +29,7 @@ MIB = 2**20
 
 @dataclass
 class Size:
-    """What is measured with one number of rows."""
+    """The measurements for one number of rows."""
 
     rows: int
     samples: dict[str, Samples]
@@ -91,16 +91,16 @@ def measure(rows: int, rounds: int) -> Size:
 
 
 def notices_a_changed_byte(ours: Folder, again: Command) -> bool:
-    """Change one byte of the raw file, run once more, and say whether the split has it."""
+    """Change one byte of the raw file, run once more, and return whether the split has it."""
     before = _split_is_of_raw(ours)
     change_a_byte(ours)
-    unnoticed = _split_is_of_raw(ours)  # else the change is too small to be told from none
+    unnoticed = _split_is_of_raw(ours)  # else the change is too small to be detected
     run(again)
     return before and not unnoticed and _split_is_of_raw(ours)
 
 
 def _split_is_of_raw(ours: Folder) -> bool:
-    """Tell whether the newest split has the rows of the raw file, by the mean of a column."""
+    """Return whether the newest split has the rows of the raw file, by the mean of a column."""
     column = "sepal_length"
     newest = max((ours.path / "data" / "processed").glob("*/split_data.parquet"))
     split = pq.read_table(newest, columns=[column]).to_pandas()[column]

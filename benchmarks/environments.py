@@ -27,7 +27,7 @@ def requirements(peer: str) -> Path:
 
 
 def make_environment(peer: str) -> Path:
-    """Return the environment of a contender; made where its requirements are new."""
+    """Return the environment of a contender; make it if its requirements are new."""
     venv, file = BUILD / peer / "venv", requirements(peer)
     stamp = venv / "requirements.sha256"
     mark = hashlib.sha256(file.read_bytes() + sys.version.encode()).hexdigest()

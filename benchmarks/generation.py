@@ -82,7 +82,7 @@ def _generation(rounds: int, out: Path) -> Section:
 
 
 def _template(path: Path, files: int) -> Path:
-    """Write a template of so many files of one line, which are only copied."""
+    """Write a template of `files` files of one line, which are only copied; return its path."""
     project = path / "{{ cookiecutter.project_slug }}"
     project.mkdir(parents=True)
     for number in range(files):
@@ -93,7 +93,7 @@ def _template(path: Path, files: int) -> Path:
 
 
 def _number_of_files(template: Path) -> int:
-    """Return how many files a template's project has before its hook takes some away."""
+    """Return how many files a template's project has before its hook removes some."""
     project = template / "{{ cookiecutter.project_slug }}"
     return sum(path.is_file() for path in project.rglob("*"))
 

@@ -1,4 +1,4 @@
-"""Runs whole processes in turn, and says how long each took and how much memory it held."""
+"""Runs whole processes in turn, and measures the time and the peak memory of each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Command:
     prepare: Callable[[], None] = lambda: None
     check: Callable[[], None] = lambda: None
     exit_code: int = 0
-    most_rounds: int = 1_000  # less for what takes long; it takes part in the first rounds then
+    most_rounds: int = 1_000  # fewer for a slow command, which takes part in the first rounds
 
 
 @dataclass
@@ -53,19 +53,19 @@ class Samples:
     server_memory: list[int] = field(default_factory=list)
 
     def add(self, sample: Sample) -> None:
-        """Keep one run more."""
+        """Add one run."""
         self.seconds.append(sample.seconds)
         self.memory.append(sample.memory)
         self.server_memory.append(sample.server_memory)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port at which nobody listens."""
+    """Return a port on which nothing listens."""
     return free_ports(1, host)[0]
 
 
 def free_ports(number: int, host: str = "127.0.0.1") -> list[int]:
-    """Return as many such ports, no two alike: asked one by one, the system may name one twice."""
+    """Return `number` such ports, all different: asked one by one, the system may repeat one."""
     with ExitStack() as stack:
         listeners = [stack.enter_context(socket.create_server((host, 0))) for _ in range(number)]
         return [listener.getsockname()[1] for listener in listeners]
@@ -159,7 +159,7 @@ def _watch(process: subprocess.Popen[bytes]) -> tuple[int, int]:
                 else:
                     computing += one.memory_info().rss
         except psutil.NoSuchProcess:
-            continue  # it ended while it was looked at
+            continue  # it ended during the sample
         peak, server_peak = max(peak, computing), max(server_peak, servers)
         time.sleep(SAMPLE_EVERY_SECONDS)
     return peak, server_peak

@@ -17,7 +17,7 @@ NOISE = 0.1  # standard deviation, in the centimetres of the features
 
 
 def write_data(rows: int) -> Path:
-    """Return a CSV file of so many rows, made once; 150 rows are Iris itself."""
+    """Return the path of a CSV file of `rows` rows, made once; 150 rows are Iris itself."""
     iris = pd.read_csv(RAW)
     if rows == len(iris):
         return RAW

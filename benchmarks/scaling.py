@@ -1,10 +1,10 @@
-"""How much sooner two workers are done than one: `tune` on processes, Dask and Ray.
+"""How much faster two workers are than one: `tune` on processes, Dask and Ray.
 
 `python benchmarks/scaling.py` makes a project in build/scaling and a split of many rows in it, lets
 the flow search on clusters of one and of two workers in turn, and prints and writes a small table.
 What counts is the time of the search itself: from the split that was read to the last candidate.
 Each worker is a process with one thread; with `processes` they start within that time, on Dask and
-Ray they were there before. It runs in the environment of the tests, which has all extras.
+Ray they are already running. It runs in the environment of the tests, which has all extras.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rows import write_data
 
 REPO = Path(__file__).resolve().parents[1]
 BUILD = REPO / "build" / "scaling"
-# What a candidate computes must not take the other worker's processor.
+# A candidate must not use the other worker's processor.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -92,7 +92,7 @@ def _pairs(
 
 
 def _search(project: Path, engine: str, workers: int, candidates: int, tables: set[bytes]) -> float:
-    """Run `tune` once, nothing of it done before; return the seconds that its search took."""
+    """Run `tune` once, with an empty cache; return the seconds that its search took."""
     shutil.rmtree(project / "data" / "interim", ignore_errors=True)
     own = {"ENGINE": engine, "PREFECT_TASKS_RUNNER_PROCESS_POOL_MAX_WORKERS": str(workers)}
     shown = _main(project, "run", "tune", "--param", f"candidates={candidates}", **own)
@@ -107,7 +107,7 @@ def _search(project: Path, engine: str, workers: int, candidates: int, tables: s
 
 
 def _project(rows: int) -> Path:
-    """Return a new project that has a split of so many rows."""
+    """Return a new project that has a split of `rows` rows."""
     raw = write_data(rows)
     shutil.rmtree(BUILD, ignore_errors=True)
     copy = [sys.executable, str(REPO / "tests" / "template_copy.py"), str(BUILD / "template")]

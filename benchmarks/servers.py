@@ -19,7 +19,7 @@ SETTLE_SECONDS = 5  # a new server still registers blocks and deployments for a 
 
 @contextmanager
 def prefect_server(project: Folder, env: dict[str, str] | None = None) -> Iterator[dict[str, str]]:
-    """Keep a Prefect server up, as its documentation starts it; yield how a run finds it."""
+    """Keep a Prefect server up, as its documentation starts it; yield the variables for a run."""
     port = free_port()
     command = project.command("server", "prefect", "server", "start", "--port", str(port), env=env)
     with server(project, command, f"http://127.0.0.1:{port}/api/health"):
@@ -28,7 +28,7 @@ def prefect_server(project: Folder, env: dict[str, str] | None = None) -> Iterat
 
 @contextmanager
 def server(project: Folder, command: Command, health: str = "") -> Iterator[psutil.Process]:
-    """Start a server, yield its process when it answers, and stop it in the end."""
+    """Start a server, yield its process when it answers, and stop it at the end."""
     with (project.path / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [str(word) for word in command.argv],

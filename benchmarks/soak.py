@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 REPO = Path(__file__).resolve().parents[1]
 FOLDERS = (".prefect", "data/interim", "data/processed", "models", "reports")
 PATIENCE_SECONDS = 600  # for one run; only a hang takes so long
-# An hour, as in prefect.toml, is as long as the soak: nobody would see that it makes an end.
+# The hour of prefect.toml is as long as the soak: nobody would see that old records are removed.
 EVENTS = {
     "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "PT10M",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "60",
@@ -152,7 +152,7 @@ def _processes(runner: psutil.Process, server: psutil.Process) -> Row:
 
 
 def _ended(project: Path) -> dict[str, str]:
-    """Return how each run ended that did, by its name."""
+    """Return the state of each run that has ended, by its name."""
     states = {}
     for path in sorted(project.glob("data/processed/[!.]*/run.json")):
         with suppress(FileNotFoundError):  # it was removed just now

@@ -17,7 +17,7 @@ FLOWER = ("5.1", "3.5", "1.4", "0.2")
 
 
 def cold(rounds: int) -> Section:
-    """Measure a run without a server that is up, its database being there."""
+    """Measure a run with no server up and an existing database."""
     plain = folder("plain")
     ours, prefect, dagster = folder(OURS), folder("prefect"), folder("dagster")
     metaflow, kedro, luigi = folder("metaflow"), folder("kedro"), folder("luigi")

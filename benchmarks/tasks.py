@@ -21,7 +21,7 @@ SLOW = ("Dagster", "Metaflow")  # seconds to minutes from 100 tasks on
 
 
 def tasks(rounds: int) -> Section:
-    """Measure whole processes; a task's cost is how much longer the longest flow takes, a task."""
+    """Measure whole processes; a task's cost is the extra time of the longest flow, per task."""
     contenders = {
         "ours": folder(OURS, "tasks"),
         PREFECT: folder("prefect", "tasks"),
@@ -64,7 +64,7 @@ def tasks(rounds: int) -> Section:
 
 
 def trivial_tasks(name: str, project: Folder, count: int) -> Command:
-    """Return a flow of so many tasks; its check counts those that are recorded."""
+    """Return the command of a flow of `count` tasks; its check counts those that are recorded."""
     words = ["run", "--count", str(count), "--max-num-splits", "1000"]
     arguments = words if name == "Metaflow" else [str(count)]
     slow = name.startswith(SLOW) and count >= 100
@@ -88,7 +88,7 @@ def recorded(project: Folder) -> int:
 
 
 def _all_recorded(project: Folder, count: int) -> Callable[[], None]:
-    """Return a check that the newest flow run has so many completed task runs."""
+    """Return a check that the newest flow run has `count` completed task runs."""
 
     def check() -> None:
         if (found := recorded(project)) != count:

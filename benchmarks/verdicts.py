@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def _processor_seconds() -> float:
-    """Return what the processes that this one has started have taken so far."""
+    """Return the processor time of the processes that this one has started, in seconds so far."""
     times = [one.cpu_times() for one in psutil.Process().children(recursive=True)]
     return sum(one.user + one.system for one in times)
 

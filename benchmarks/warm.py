@@ -1,4 +1,4 @@
-"""What is saved where runs start warm: `.venv/bin/python benchmarks/warm.py` writes warm.md.
+"""How much time warm starts save: `.venv/bin/python benchmarks/warm.py` writes warm.md.
 
 It takes a quarter of an hour, on Linux. A generated project is served in three ways: by `main.py`,
 by the same with `WARM=no`, and by `flow.serve` as Prefect's documentation has it.
@@ -28,7 +28,7 @@ WATCHED_SECONDS = 180
 PATIENCE_SECONDS = 300
 COLD = {"WARM": "no"}
 DOCUMENTED = "from flows.data_engineer import data_engineer as flow; flow.serve(name='documented')"
-# Else Prefect's server asks for a token, which Prefect's client and pages bring.
+# Otherwise Prefect's server asks for a token, which Prefect's client and pages send.
 NO_TOKEN = {"PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "false"}
 
 
@@ -114,7 +114,7 @@ def _quick_row(name: str, api_url: str, deployment: str) -> str:
     found = _wait_for(lambda: _ask(f"{api_url}/deployments/name/data-engineer/{deployment}"))
     seconds, of_flow = [], []
     for number in range(ROUNDS + 2):
-        time.sleep(number % 4 / 2)  # not in step with the server's questions
+        time.sleep(number % 4 / 2)  # not in step with the polls
         begin = time.monotonic()
         state = {"state": {"type": "SCHEDULED"}}
         create = f"{api_url}/deployments/{found['id']}/create_flow_run"
@@ -160,7 +160,7 @@ def _schedule(project: Folder) -> list[str]:
 
 
 def _processor_seconds(root: psutil.Process, spent: dict[Any, float]) -> dict[Any, float]:
-    """Note what each process of a family has taken so far, by its id and start."""
+    """Note the processor seconds of a process and its descendants so far, by id and start."""
     for process in [root, *root.children(recursive=True)]:
         try:
             times = process.cpu_times()
@@ -175,14 +175,14 @@ def _served(
     project: Folder, *words: str, env: dict[str, str] | None = None
 ) -> Iterator[psutil.Process]:
     """Serve the flows by a command of main.py; yield its process when all are deployed."""
-    _socket(project).unlink(missing_ok=True)  # of one that was killed
+    _socket(project).unlink(missing_ok=True)  # left by one that was killed
     with server(project, project.command("served", "main.py", *words, env=env)) as process:
         _wait_for(lambda: _ask(f"{_address(project)}/deployments/name/tune/iris-project"))
         yield process
 
 
 def _waiting_process(project: Folder, ui: psutil.Process) -> psutil.Process:
-    """Return the process that waits for runs, when it does."""
+    """Return the process that waits for runs, as soon as it does."""
     _wait_for(_socket(project).is_socket)
     [process] = [one for one in ui.children() if one.cmdline()[1].endswith("warm.py")]
     return process
@@ -204,7 +204,7 @@ def _ask(url: str, content: Any = None) -> Any:
 
 
 def _wait_for(condition: Callable[[], Any]) -> Any:
-    """Return what a condition returns as soon as it is something."""
+    """Return the value of a condition once it is true; raise `TimeoutError` if it never is."""
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
         try:

@@ -4,7 +4,7 @@ Keeps the files of the chosen language and licence, makes a first commit where t
 and says what to do next. Runs on the standard library alone. A crash here would make cookiecutter
 delete the project, so what is not essential (git, printing) may fail and does no harm. The files
 are named one by one: with `--overwrite-if-exists` the folder may hold a person's own work. With
-`--skip-if-file-exists` each file that was there before is the same in the end.
+`--skip-if-file-exists` each file that was there before is left as it was.
 What not every project needs is imported where it is used: imports are most of a hook's time.
 """
 
@@ -96,7 +96,7 @@ def keep_language(project: Path, language: str) -> None:
 
 
 def keep_licence(project: Path, licence: str) -> None:
-    """Leave the text of the chosen licence as `LICENSE`, or no word of a licence at all."""
+    """Leave the text of the chosen licence as `LICENSE`, or no mention of a licence at all."""
     folder = project / "licenses"
     for name in LICENCES:
         text = folder / name
@@ -115,7 +115,7 @@ def keep_licence(project: Path, licence: str) -> None:
 
 
 def remove_lessons(project: Path) -> None:
-    """Leave no file of the workshop, and no line which speaks of it."""
+    """Remove the files of the workshop, and the lines that mention it."""
     folder = project / "lessons"
     patterns = [*WORKSHOP_FILES, f"{ORIGINALS}/*.txt"]
     for pattern in (*patterns, *(f"[0-9][0-9]_*/{name}" for name in LESSON_FILES)):
@@ -161,7 +161,7 @@ def put_back(project: Path, *, everything: bool) -> None:
 
 
 def is_update_by_cruft(project: Path, answers: dict[str, Any]) -> bool:
-    """Tell whether `cruft update` or `cruft diff` made this, in a folder that goes away at once."""
+    """Return whether `cruft update` or `cruft diff` made this project, in a temporary folder."""
     if "_commit" not in answers:  # only cruft sets it
         return False
     import tempfile
@@ -172,12 +172,12 @@ def is_update_by_cruft(project: Path, answers: dict[str, Any]) -> bool:
 
 
 def is_inside_work_tree(project: Path) -> bool:
-    """Tell whether the project or a folder above it is a git repository already."""
+    """Return whether the project or a folder above it is a git repository already."""
     return any((folder / ".git").exists() for folder in (project, *project.parents))
 
 
 def make_first_commit(project: Path, author: str) -> str:
-    """Make a git repository with one commit; return why that failed, or nothing."""
+    """Make a git repository with one commit; return why that failed, or ""."""
     import subprocess
 
     try:
@@ -215,7 +215,7 @@ def git(project: Path, *arguments: str) -> str:
 
 
 def has_identity(project: Path) -> bool:
-    """Tell whether git knows a name and an address to commit with."""
+    """Return whether git knows a name and an address to commit with."""
     import subprocess
 
     try:
@@ -273,7 +273,7 @@ def quoted(word: str) -> str:
 
 
 def indented(commands: list[str]) -> str:
-    """Return one command a line, each set in from the margin."""
+    """Return one command a line, indented."""
     return "\n".join(f"  {command}" for command in commands)
 
 

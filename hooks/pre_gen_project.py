@@ -2,8 +2,8 @@
 
 Runs in the project's folder, before a file is written; `post_gen_project.py` puts back what stays.
 Cookiecutter tells no hook about `--skip-if-file-exists`, and writes over the files of
-`_copy_without_render` despite it. So a licence that is not the answer stands here without a text:
-if it still does afterwards, existing files stay.
+`_copy_without_render` despite it. So an empty file stands for a licence that is not the answer:
+if it is still empty afterwards, existing files stay.
 """
 
 import shutil
@@ -27,7 +27,7 @@ NOT_THE_ANSWER = "{{ 'Apache-2.0' if cookiecutter.license == 'MIT' else 'MIT' }}
 
 
 def main() -> None:
-    """Copy what is there, where something is there."""
+    """Copy the files that exist already, if there are any."""
     if not any(Path().iterdir()):
         return
     SET_ASIDE.mkdir(exist_ok=True)

@@ -81,7 +81,7 @@ class AnswerCheck(Extension):
 
 
 def folder_name(project_name: str) -> str:
-    """Return the folder that is proposed for a project: lower-case letters, digits and hyphens."""
+    """Return the proposed name of a project's folder: lower-case letters, digits and hyphens."""
     slug = slugify(project_name, max_length=50) or "project"
     return f"{slug}-project" if slug in WINDOWS_DEVICES else slug
 
@@ -128,5 +128,5 @@ def find_faults(answers: dict[str, str], messages: dict[str, str]) -> dict[str, 
 
 
 def quote(answer: str, width: int = 60) -> str:
-    """Return an answer in quotes: shortened, and with escapes for what cannot be seen."""
+    """Return an answer in quotes: shortened, and with escapes for unprintable characters."""
     return repr(answer if len(answer) <= width else answer[:width] + "…")

@@ -1,4 +1,4 @@
-"""The start of everything: `python main.py` runs `main-flow`; `--help` lists the other commands."""
+"""The entry point: `python main.py` runs `main-flow`; `--help` lists the other commands."""
 
 import os
 import sys
@@ -11,10 +11,10 @@ if sys.version_info < (3, 11):  # noqa: UP036 - the project may be started with 
     )
 
 ROOT = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - before pathlib's imports
-if sys.flags.safe_path:  # PYTHONSAFEPATH, with which Python does not look into this folder
+if sys.flags.safe_path:  # PYTHONSAFEPATH keeps this folder off sys.path
     os.environ.pop("PYTHONSAFEPATH", None)
     sys.path.insert(0, ROOT)
-# IDLE and notebooks may have this folder a second time.
+# IDLE and notebooks may have this folder twice in sys.path.
 others = [path for path in sys.path[1:] if os.path.abspath(path) != ROOT]  # noqa: PTH100
 for file in os.listdir(ROOT):  # noqa: PTH208
     name, _, ending = file.rpartition(".")

@@ -30,7 +30,7 @@ def check_data(
     drop_cols: Sequence[str] = (),
     unlabelled: str = "refuse",
 ) -> pd.DataFrame:
-    """Return the data, fit for use; raise `BadData` with a list of all that is wrong in it."""
+    """Return the checked data; raise `BadData` with a list of all problems."""
     checked, summary = check_table(data, target_col, test_data_ratio, drop_cols, unlabelled)
     update_run(data=summary)
     for note in notes(checked, summary):
@@ -42,7 +42,7 @@ def check_data(
 def encode_categorical_columns(data: pd.DataFrame, target_col: str) -> pd.DataFrame:
     """Return the data with the target column replaced by one column of 0 and 1 for each class.
 
-    Text in other columns stays: the model encodes it, so that it can do so for new data too.
+    Text in other columns stays: the model encodes it, and can thus encode new data too.
     """
     labels = pd.get_dummies(data[target_col].astype(str), dtype="int8")
     features = data.drop(columns=target_col)

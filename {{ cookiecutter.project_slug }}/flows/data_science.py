@@ -18,7 +18,7 @@ MODELS = LocalResult(dir="models")
 
 @task
 def read_split(checkpoint: str) -> dict[str, Any]:
-    """Return what `split_data` returned in the run `checkpoint`, and what is known of its data."""
+    """Return the split of the run `checkpoint`, and as `data` the summary of its raw data."""
     result = PROCESSED.read(location=f"{checkpoint}/split_data")
     return result.value | {"data": result.run.get("data")}
 
@@ -37,7 +37,7 @@ def predict(model: Pipeline, test_x: pd.DataFrame) -> np.ndarray:
 
 @task
 def report_accuracy(predictions: np.ndarray, test_y: pd.Series) -> float:
-    """Print and return the share of the rows whose class was predicted, from 0 to 1."""
+    """Print and return the share of rows whose class was predicted correctly, from 0 to 1."""
     accuracy = float((predictions == test_y.to_numpy()).mean())
     print(f"Model accuracy on test set: {round(accuracy * 100, 2)}")
     return accuracy
@@ -45,7 +45,7 @@ def report_accuracy(predictions: np.ndarray, test_y: pd.Series) -> float:
 
 @task(result_storage=INTERIM, result_serializer="png", cache_policy=INTERIM.by_content)
 def draw_report(model: Pipeline, test_x: pd.DataFrame, test_y: pd.Series) -> bytes:
-    """Return the picture of the report as PNG."""
+    """Return the report's picture as the bytes of a PNG."""
     return draw_evaluation(model, test_x, test_y)
 
 
@@ -73,7 +73,7 @@ def write_report(
 
 @task
 def check_accuracy(accuracy: float, min_accuracy: float) -> None:
-    """Raise `UserError` for an accuracy that is too low: the model is then not the latest."""
+    """Raise `UserError` for an accuracy below `min_accuracy`: its model is never `latest`."""
     if accuracy < min_accuracy:
         raise UserError(f"The accuracy {accuracy:.2%} is below min_accuracy, {min_accuracy:.2%}.")
 
@@ -81,7 +81,7 @@ def check_accuracy(accuracy: float, min_accuracy: float) -> None:
 def train_and_report(
     split: dict[str, Any], model_params: ModelParams, min_accuracy: float = 0
 ) -> None:
-    """Train a model on a split, evaluate it and report: what `data-science` and `tune` end with."""
+    """Train a model on a split, evaluate and report it: the end of `data-science` and `tune`."""
     model = train_model(split["train_x"], split["train_y"], model_params)
     get_schema(model)
     predictions = predict(model, split["test_x"])

@@ -36,7 +36,7 @@ def main_flow(
     min_accuracy: MinAccuracy = 0,
     deployed: Deployed = False,
 ) -> str:
-    """Prepare the data, then train on exactly that; return the run's name."""
+    """Prepare the data, then train on exactly that split; return the run's name."""
     if not deployed:
         checkpoint = data_engineer(
             raw_path, target_col, test_data_ratio, seed, drop_cols, unlabelled

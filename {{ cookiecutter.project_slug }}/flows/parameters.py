@@ -1,6 +1,6 @@
-"""What a flow is given: the type, bounds and meaning of each parameter.
+"""The parameters of the flows: the type, bounds and meaning of each.
 
-Its name and default stand in the flow's signature. The meaning is shown in the dashboard's form.
+Names and defaults are in the flows' signatures. The dashboard's form shows the meaning.
 """
 
 import json
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 
 def _parameter(meaning: str, **bounds: Any) -> Any:
-    # Prefect drops a `description` of pydantic's, but not what is in the schema.
+    # Prefect drops pydantic's `description`, but keeps `json_schema_extra`.
     return Field(json_schema_extra={"description": meaning}, **bounds)
 
 
@@ -21,7 +21,7 @@ def _no_address(path: str) -> str:
 
 
 def _names(names: Any) -> Any:
-    """Return names given as one text: separated by commas, or as a JSON list."""
+    """Split a text into names, by commas or as a JSON list; return any other value unchanged."""
     if not isinstance(names, str):
         return names
     return json.loads(names) if names.startswith("[") else list(filter(None, names.split(",")))

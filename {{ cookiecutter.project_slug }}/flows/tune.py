@@ -18,7 +18,7 @@ from runtime import UserError, current_run, in_run_folder, publish_report, task_
 
 @task
 def find_split(checkpoint: str, folds: int) -> dict[str, str]:
-    """Return the `run` whose split is searched on, and the `sha256` of its file."""
+    """Return the `run` whose split the search uses, and the `sha256` of the split's file."""
     split = PROCESSED.read(location=f"{checkpoint}/split_data")
     check_folds(split.value["train_y"], folds)
     return {"run": split.location.partition("/")[0], "sha256": split.sha256}
@@ -30,7 +30,7 @@ def evaluate(
 ) -> list[float]:
     """Return a candidate's accuracy (0 to 1) on each fold of the training set.
 
-    It gets the name of a run, not the rows, and reads them where it runs.
+    The task receives the name of a run instead of its rows, and reads the rows where it runs.
     """
     rows = PROCESSED.read(location=f"{split['run']}/split_data").value
     return cross_validate(rows["train_x"], rows["train_y"], candidate, folds, seed)
@@ -38,7 +38,7 @@ def evaluate(
 
 @task
 def choose_best(candidates: list[dict[str, Any]], table: pd.DataFrame) -> dict[str, Any]:
-    """Return the candidate of the highest accuracy; of equal ones, the first."""
+    """Return the most accurate candidate, the first of equals; raise `UserError` if all failed."""
     if table["accuracy"].isna().all():
         raise UserError(f"No candidate could be evaluated: {table['error'].iloc[0]}")
     return candidates[int(table["accuracy"].argmax())]
@@ -51,7 +51,7 @@ def write_search(table: pd.DataFrame) -> None:
 
 
 def search(candidates: list[dict[str, Any]], *common: Any) -> pd.DataFrame:
-    """Evaluate all candidates at once; return a row for each, with an `error` where it failed."""
+    """Evaluate the candidates in parallel; return a row for each, with an `error` if it failed."""
     futures = evaluate.map(candidates, *map(unmapped, common))
     progress: Any = create_progress_artifact(0.0, key="search", description="Candidates evaluated")
     rows = [{**candidate, "accuracy": None, "std": None, "error": None} for candidate in candidates]

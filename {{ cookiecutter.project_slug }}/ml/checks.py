@@ -1,4 +1,4 @@
-"""What must be right in the raw data before anything is computed from it, and what is left out."""
+"""Checks of the raw data before anything is computed from it, and what is left out of it."""
 
 import math
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from ml.data import (
     to_texts,
 )
 
-MOST_CLASSES = 100  # of which a person can still read the confusion matrix
-FEWEST_FRACTIONS = 10  # from which on a target of numbers with fractions is no class
-FEW_TEXTS = 20  # of so many rows, all may well differ
+MOST_CLASSES = 100  # with more, nobody can read the confusion matrix
+FEWEST_FRACTIONS = 10  # from this many different numbers on, a target with fractions is no class
+FEW_TEXTS = 20  # up to this many texts may all differ without being names or remarks
 DATE = r"\d{4}-\d{1,2}-\d{1,2}([ T].*)?|\d{1,2}[/.-]\d{1,2}[/.-]\d{4}( .*)?|\d\d?/\d\d?/\d\d"
 DECIMAL_COMMA = r"[+-]?\d[\d.]*,[\d,]*\d(\.\d+)?"  # 0,5 and 1.000,5; also 1,000.5
 WRITE_PLAIN = "has numbers such as 1,234, which may be 1.234 or 1234: write them without a comma"
@@ -37,20 +37,20 @@ def check_table(
     drop_cols: Sequence[str] = (),
     unlabelled: str = "refuse",
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the data with each feature column either float64 or text, and what became of it.
+    """Return the data, with each feature column as float64 or text, and a summary of it.
 
-    A feature is one of numbers where more than half of its values are. Left out are the columns
-    `drop_cols`, columns of dates, columns of texts that are nearly all different, a first column
-    without a name that is an index, and with `unlabelled="drop"` rows without a class.
+    A feature is numeric if more than half of its values, gaps aside, are numbers. Left out are the
+    columns `drop_cols`, columns of dates, columns of texts that nearly all differ, a nameless first
+    column that is an index, and with `unlabelled="drop"` rows without a class.
 
-    The second value, for run.json and the report, has the number of `rows` read, `rows_left_out`,
-    the `columns` and their kinds, `columns_left_out` with the reason, and the number of `gaps` by
+    The summary, for run.json and the report, has the number of `rows` read, `rows_left_out`, the
+    `columns` and their kinds, `columns_left_out` with the reasons, and the number of `gaps` by
     column.
 
-    Raises `BadData` for a missing target column or one of `drop_cols`, for no rows or no feature,
-    text or infinity in a column of numbers, a column without values, a row without class, a target
-    of fractions, fewer than two classes, a class with a single row, and a ratio that leaves a class
-    without a row for training or for testing.
+    Raises `BadData` if `target_col` or one of `drop_cols` is missing, for no rows or no feature,
+    text, infinity or decimal commas in a column of numbers, a column without values, a row without
+    a class, a target of fractions, fewer than two or more than MOST_CLASSES classes, a class with a
+    single row, and a ratio that leaves a class without a row for training or for testing.
     """
     data = data.rename(columns=lambda name: normalized(str(name)))
     target_col, dropped = normalized(target_col), [normalized(name) for name in drop_cols]
@@ -93,7 +93,7 @@ def check_table(
 
 
 def notes(data: pd.DataFrame, summary: dict[str, Any]) -> list[str]:
-    """Return sentences for the log: what `check_table` left out or is filled, and some advice."""
+    """Return sentences for the log: what is left out, which gaps are filled, and some advice."""
     lines = []
     if number := summary["rows_left_out"]:
         lines.append(f"Rows without a class, left out: {number} of {summary['rows']}.")
@@ -126,7 +126,7 @@ def _check_names(data: pd.DataFrame, target_col: str, drop_cols: list[str]) -> N
 
 
 def _target_problems(labels: pd.Series, test_data_ratio: float) -> list[str]:
-    """Return what is wrong with the classes of the rows, each kind as one sentence."""
+    """Return the problems of the target column, each kind as one sentence."""
     column = f"column {printable(repr(labels.name))}"
     problems = []
     if (is_empty := labels.isna()).any():
@@ -160,7 +160,7 @@ def _target_problems(labels: pd.Series, test_data_ratio: float) -> list[str]:
     rows = int(rows_of_class.sum())
     rows_for_test = math.ceil(rows * test_data_ratio)
     rows_for_training = rows - rows_for_test
-    rarest = rows_of_class[rows_of_class > 1].min()  # a single row is another rule's matter
+    rarest = rows_of_class[rows_of_class > 1].min()  # another rule covers single rows
     if min(rows_for_test, rows_for_training) < classes or rarest * rows_for_training < rows:
         problems.append(
             f"{column} has too few rows: test_data_ratio={test_data_ratio} leaves a class without "
@@ -175,7 +175,7 @@ def _has_fractions(texts: pd.Index) -> bool:
 
 
 def _lines(index: pd.Index) -> str:
-    """Return "line 2", or the number of lines and the first ones."""
+    """Return "line 2", or the number of lines and the first five."""
     if len(index) == 1:
         return f"line {index[0] + FIRST_LINE}"
     some = ", ".join(str(row + FIRST_LINE) for row in index[:5])
@@ -183,14 +183,14 @@ def _lines(index: pd.Index) -> str:
 
 
 def _feature(values: pd.Series, separator: str) -> tuple[str, pd.Series, pa.Column]:
-    """Return the kind of a column, its values as of this kind, and what must be right in them."""
+    """Return a column's kind, its values as that kind, and the checks that they must pass."""
     has_values = pa.Check(lambda some: some.notna().any(), error="has no values", ignore_na=False)
     numbers = to_numbers(values, separator)
     is_bad = is_no_number(values, numbers)
     if not numbers.notna().sum() > is_bad.sum():
         has_points = pa.Check(_has_no_decimal_comma, error=WRITE_POINTS)
         return "text", to_texts(values), pa.Column(nullable=True, checks=[has_values, has_points])
-    if is_bad.any():  # as texts, which the message then shows
+    if is_bad.any():  # unconverted, so that the message shows the text
         is_number = pa.Check(lambda some: ~is_bad[some.index], error="is not a number")
         return "number", values, pa.Column(nullable=True, checks=is_number)
     is_finite = pa.Check(

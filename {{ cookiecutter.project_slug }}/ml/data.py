@@ -11,18 +11,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-LARGEST_NUMBER = 1e150  # its square is still a number, and so are sums of squares
+LARGEST_NUMBER = 1e150  # its square is still finite, and so are sums of squares
 MOST_PROBLEMS_SHOWN = 20
 MOST_COLUMNS = 10_000  # checked in about 10 s; with more, a run would take minutes
 LONGEST_LINE_BYTES = 2**24
-csv.field_size_limit(LONGEST_LINE_BYTES)  # by default 2**17, which a text may well have
-FIRST_LINE = 2  # line of a CSV file in which the row with index 0 stands, after the header
+csv.field_size_limit(LONGEST_LINE_BYTES)  # the default is 2**17, which a text may exceed
+FIRST_LINE = 2  # the line in a CSV file of the row with index 0, after the header
 LABEL = " (class)"  # ends the name of a class's column where a feature has the same name
 SEPARATORS = (",", ";", "\t")
 
-# What stands for a missing number in files of others. Among texts, only an empty cell is a gap.
+# Common marks of a missing number. In a column of texts, only an empty cell is a gap.
 GAPS = ("", "?", "-", ".", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
-NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"  # not other scripts' digits
+NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"  # ASCII digits only
 MAYBE_THOUSANDS = r"[+-]?[1-9][0-9]{0,2},[0-9]{3}"  # 1,234 may be 1.234 or 1234
 
 
@@ -46,17 +46,17 @@ def read_csv(path: Path) -> pd.DataFrame:
     """Return the table in a UTF-8 CSV file with a header: each cell is the text in the file.
 
     An empty cell is a gap; lines without any value are left out. Columns are separated by commas,
-    or by semicolons or tabs as spreadsheets in Brazil do; `attrs["separator"]` is that character. A
-    row's index + 2 is its line in the file. Only the first column may lack a name.
+    or by semicolons or tabs, as in Brazilian spreadsheets; `attrs["separator"]` is that character.
+    A row's index + 2 is its line in the file. Only the first column may lack a name.
 
     Raises `BadData` for a file that is missing, empty, in another encoding or no table, for a row
-    of another length than the header, for more than MOST_COLUMNS columns, and for a column name
-    that is missing or stands twice.
+    whose length differs from the header's, for more than MOST_COLUMNS columns, and for a column
+    name that is missing or occurs twice.
     """
     try:
         lines = _count_lines(path)
         separator, header, header_lines, width = _read_header(path)
-        # Each line may end with separators. No text file has such names.
+        # Lines may end with separators: their columns get names that no text file has.
         nameless = ["\0" * i for i in range(1, 1 + width - len(header))]
         columns = [*header, *nameless]
         if lines > header_lines:
@@ -83,20 +83,20 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 
 def normalized(text: str) -> str:
-    """Return a text in Unicode's form NFC: texts that look equal are equal then."""
+    """Return a text in Unicode's form NFC, in which texts that look equal are equal."""
     return unicodedata.normalize("NFC", text)
 
 
 def to_texts(values: pd.Series) -> pd.Series:
-    """Return values as texts, normalized."""
+    """Return values as texts in Unicode's form NFC."""
     texts = values.astype("str")
     return texts if texts.str.isascii().all() else texts.str.normalize("NFC")
 
 
 def to_numbers(values: pd.Series, separator: str = ",") -> pd.Series:
-    """Return values as float64: NaN for a gap, and for what is no number.
+    """Return values as float64: NaN for a gap and for anything that is not a number.
 
-    A decimal comma is understood where commas do not separate the columns.
+    A decimal comma is accepted if commas do not separate the columns.
     """
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         return values.astype("float64")
@@ -112,9 +112,9 @@ def to_numbers(values: pd.Series, separator: str = ",") -> pd.Series:
 
 
 def is_no_number(values: pd.Series, numbers: pd.Series) -> pd.Series:
-    """Tell for each value whether it is neither a gap nor a number.
+    """Return for each value whether it is neither a gap nor a number.
 
-    `numbers` are what `to_numbers` makes of the values.
+    `numbers` is the result of `to_numbers` for the values.
     """
     is_missing = numbers.isna()
     if is_missing.any():
@@ -123,9 +123,9 @@ def is_no_number(values: pd.Series, numbers: pd.Series) -> pd.Series:
 
 
 def may_be_thousands(values: pd.Series, separator: str) -> bool:
-    """Tell whether the commas in a column of numbers may separate thousands.
+    """Return whether the commas in a column of numbers may separate thousands.
 
-    All look like that; and some numbers have none, or the file is one of tabs, as in any country.
+    All look like 1,234; and some numbers have no comma, or the file has tabs, as in any country.
     """
     if separator == "," or pd.api.types.is_numeric_dtype(values):
         return False
@@ -137,7 +137,7 @@ def may_be_thousands(values: pd.Series, separator: str) -> bool:
 
 
 def printable(text: str, longest: int = 200) -> str:
-    """Return a text of the data so that it can stand in a message: short, and nothing invisible."""
+    """Return a text of the data for a message: shortened, its unprintable characters replaced."""
     text = text if len(text) <= longest else f"{text[:longest]}…"
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
@@ -168,7 +168,7 @@ def _cast(texts: pd.Series) -> pd.Series:
 def _count_lines(path: Path) -> int:
     """Return the number of lines.
 
-    Raises `BadData` for what could not be read to its end, or would fill the memory.
+    Raises `BadData` for a folder or pipe, for NUL bytes, and for a line that would fill the memory.
     """
     if path.exists() and not path.is_file():
         raise BadData(str(path), ["it is not a file"])
@@ -192,7 +192,7 @@ def _count_lines(path: Path) -> int:
 
 
 def _read_header(path: Path) -> tuple[str, list[str], int, int]:
-    """Return the separator, the names of the columns, their lines, and the first row's length."""
+    """Return separator, column names, number of header lines, and length of the first row."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = file.readline()
         declared = first.strip("\r\n").partition("sep=")[2]  # as spreadsheets may write on top
@@ -223,7 +223,7 @@ def _problems_of(header: list[str]) -> list[str]:
 
 
 def _rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the first line of each row that has one value at least, and its values."""
+    """Yield each row that is not a blank line: the number of its first line, and its cells."""
     line = 1
     with path.open(encoding="utf-8-sig", newline="") as file:
         for row in (rows := csv.reader(file, delimiter=separator)):
@@ -233,7 +233,7 @@ def _rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _uneven_row(path: Path, separator: str, header_lines: int, width: int) -> str | None:
-    """Return where the first row is that has not as many values as the header has names."""
+    """Return a sentence on the first row below the header with a wrong number of values."""
     for line, row in _rows(path, separator):
         if line > header_lines and len(row) != width:
             return f"line {line} has {len(row)} instead of {width} values"

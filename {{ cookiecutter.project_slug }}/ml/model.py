@@ -24,8 +24,8 @@ from ml.data import (
     to_texts,
 )
 
-# What `tune` tries: parameters of the pipeline below. A list is a choice; a distribution of SciPy
-# is drawn from.
+# What `tune` tries: parameters of the pipeline below, with values from a list or drawn from a
+# SciPy distribution.
 SEARCH_SPACE: dict[str, Any] = {
     "C": loguniform(1e-3, 1e3),
     "class_weight": [None, "balanced"],
@@ -34,11 +34,11 @@ SEARCH_SPACE: dict[str, Any] = {
 
 
 def new_model(params: Mapping[str, Any] | None = None) -> Pipeline:
-    """Return a model that is not fitted yet.
+    """Return an unfitted model.
 
     Numbers are scaled and their gaps filled with the mean; any other column is one-hot encoded,
-    a gap being a value of its own, and a text that training never saw is ignored. A feature that is
-    computed from others goes in front of these steps: so `predict` computes it, too.
+    a gap being a value of its own, and a text that training never saw is ignored. A step that
+    derives features goes in front of these, so that `predict` derives them, too.
 
     `params` are parameters of the classifier, such as `C`, or of a step, with its name in front, as
     scikit-learn writes them (`columns__numbers__simpleimputer__strategy`). Raises `BadData` for one
@@ -62,7 +62,7 @@ def new_model(params: Mapping[str, Any] | None = None) -> Pipeline:
     model = Pipeline([("columns", columns), ("classifier", classifier)])
     try:
         return model.set_params(**_full_names(params or {}))
-    except (ValueError, AttributeError) as error:  # the latter for a part of what has no parts
+    except (ValueError, AttributeError) as error:  # the latter for C__x: a number has no parameters
         raise BadData("model_params", [printable(" ".join(str(error).split()), 500)]) from None
 
 
@@ -89,7 +89,7 @@ def train(
 
 
 def draw_candidates(number: int, seed: int) -> list[dict[str, Any]]:
-    """Return parameters drawn at random from SEARCH_SPACE; more begin with the same ones."""
+    """Return `number` candidates drawn from SEARCH_SPACE; a larger number extends the same list."""
     drawn = ParameterSampler(SEARCH_SPACE, number, random_state=seed)
     return [{name: _plain(value) for name, value in candidate.items()} for candidate in drawn]
 
@@ -119,9 +119,9 @@ def predict_rows(
 ) -> pd.DataFrame:
     """Return the `class` of each row, and its `probability` (0 to 1) where the model gives one.
 
-    `rows` have the columns of the raw data, as texts or as numbers: what a cell means, the model's
-    schema says, and never another row. With `all_probabilities` the columns are `probability of
-    <class>`. Where `rows` have a column of such a name, `_predicted` is added to the new one.
+    `rows` has the columns of the raw data, as texts or as numbers: the model's schema alone says
+    what a cell means, never another row. With `all_probabilities` the columns are `probability of
+    <class>`. If `rows` has a column of such a name, the new one gets the suffix `_predicted`.
 
     Raises `BadData` for a missing column, for a text where a number is needed, and for a model that
     gives no probabilities where all are wanted.
@@ -152,7 +152,7 @@ def predict_rows(
 
 
 def predict_probabilities(model: Pipeline, features: pd.DataFrame) -> np.ndarray | None:
-    """Return the probability of each class (0 to 1), shape (rows, classes); None without."""
+    """Return each class's probability (0 to 1): shape (rows, classes), or None if it has none."""
     if not hasattr(model, "predict_proba"):
         return None
     if len(features) == 0:  # which scikit-learn refuses
@@ -177,7 +177,7 @@ def _free_name(name: str, rows: pd.DataFrame) -> str:
 
 
 def _describe(values: pd.Series) -> dict[str, Any]:
-    """Return what a feature is: a number, or one of the texts that training knows."""
+    """Return a feature's kind: a number, or a text with the values that training knows."""
     if pd.api.types.is_numeric_dtype(values):
         return {"kind": "number"}
     return {"kind": "text", "known": sorted(map(str, values.dropna().unique()))}
@@ -208,6 +208,6 @@ def _full_names(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a drawn value as plain Python, a fraction with four digits."""
+    """Return a drawn value as a plain Python value, a float with four significant digits."""
     value = value.item() if isinstance(value, np.generic) else value
     return float(f"{value:.4g}") if isinstance(value, float) else value

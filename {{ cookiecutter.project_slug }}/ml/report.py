@@ -1,6 +1,6 @@
-"""What a run tells people: metrics, a table of the classes, a picture, one HTML page.
+"""The report of a run: metrics, a table of the classes, a picture, one HTML page.
 
-Everything is returned as a value: it is the flow that writes it to `reports/` and to the dashboard.
+Everything is returned as a value; the flow writes it to `reports/` and to the dashboard.
 """
 
 import base64
@@ -53,7 +53,7 @@ F1: the harmonic mean of both. Support: rows of this class in the test set."""
 
 @dataclass
 class Report:
-    """What a report is made of, as values.
+    """The contents of a report, as values.
 
     `files` are its files by name; `metrics` are numbers by name, for run.json; `table` and
     `markdown` are for the dashboard.
@@ -77,8 +77,8 @@ def make_report(
     """Return the report on `predictions`, names of classes of shape (rows,).
 
     `picture` is the PNG of `draw_evaluation`; `probabilities`, of shape (rows, classes), are the
-    model's, if it gives some; `data` is what `check_table` says of the raw data, if it is known;
-    `model_params` are the parameters that the model was given.
+    model's, None if it gives none; `data` is the summary of `check_table`, if it is known;
+    `model_params` are the parameters given to the model.
     """
     names = class_names(predictions, test_y)
     truth = _codes(test_y, names)
@@ -129,7 +129,7 @@ def make_report(
 
 
 def _metrics(predictions: np.ndarray, test_y: pd.Series, classes: pd.DataFrame) -> dict[str, float]:
-    """Return the numbers that sum up a report, each from 0 to 1."""
+    """Return the summary metrics of a report, each from 0 to 1."""
     return {
         "accuracy": float((predictions == test_y.to_numpy()).mean()),
         "largest_class": float(classes["support"].max() / classes["support"].sum()),
@@ -175,10 +175,10 @@ def draw_evaluation(model: Pipeline, test_x: pd.DataFrame, test_y: pd.Series) ->
     side = 3.5 + 0.5 * len(names)
     figure = _figure(side + 1, side)
     axes = figure.add_subplot(1, 1, 1)
-    labels = [name.replace("$", r"\$") for name in names]  # a price is no formula
+    labels = [name.replace("$", r"\$") for name in names]  # else a price is drawn as a formula
     display = ConfusionMatrixDisplay(counts, display_labels=labels)
     display.plot(cmap="Blues", ax=axes)
-    # Turned around its end, a label of any length ends below its column.
+    # Rotated around its end, a label of any length ends below its column.
     axes.tick_params("x", rotation=45, rotation_mode="xtick")
     axes.set(xlabel="Predicted class", ylabel="True class")
     return _png(figure)
@@ -202,7 +202,7 @@ def make_search_report(table: pd.DataFrame) -> Report:
 def draw_search(table: pd.DataFrame) -> bytes:
     """Return a PNG: the accuracy of each candidate by its first parameter.
 
-    Colours tell the other parameters apart, where they have few values.
+    Colours distinguish the other parameters if these have at most ten combinations.
     """
     first, *others = table.columns.drop(["accuracy", "std", "error"])
     table = table.dropna(subset="accuracy")
@@ -232,13 +232,13 @@ def class_names(predictions: np.ndarray, test_y: pd.Series) -> list[str]:
 
 
 def _codes(names: Any, classes: list[str]) -> np.ndarray:
-    """Return the number of each name among the classes: scikit-learn counts them much faster."""
+    """Return each name's position in `classes`: scikit-learn counts integers much faster."""
     return pd.Categorical(names, categories=classes).codes
 
 
 def _figure(width: float, height: float) -> "Figure":
     """Return an empty figure of this size in inches, drawn without a screen."""
-    # Not imported above: a run that finds its picture in the cache does not wait for it.
+    # Not imported above: a run whose picture is in the cache need not wait for it.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -250,15 +250,15 @@ def _figure(width: float, height: float) -> "Figure":
 def _png(figure: "Figure") -> bytes:
     png = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is a box
+        warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks becomes a box
         figure.savefig(png, dpi=150)
     return png.getvalue()
 
 
 def _literal(name: Any) -> str:
-    """Return Markdown that shows a class by its name, whatever is in it.
+    """Return Markdown that shows a name literally.
 
-    The dashboard takes the cells of a table for Markdown, too: a name could load a picture.
+    The dashboard renders the cells of a table as Markdown, too: a name could load a picture.
     """
     text = html.escape(" ".join(str(name).split()), quote=False)
     return re.sub(r"([\\`*_\[\]()#!|~$:])", r"\\\1", text)

@@ -1,6 +1,6 @@
-"""What the flows use of this folder: ten names, each explained where it is defined.
+"""The ten names that the flows use, each documented where it is defined.
 
-The rest carries a run and can be left alone; README.md is its map.
+The other modules carry out a run and can be left alone; README.md is their map.
 """
 
 import os
@@ -35,7 +35,7 @@ _MODULES = {
     "S3Result": "results",  # the same in a bucket of Amazon S3
     "GCSResult": "results",  # the same in a bucket of Google Cloud Storage
     "publish_report": "publishing",  # writes a report to reports/<run>/ and to the dashboard
-    "task_runner": "engines",  # where the tasks go that a flow submits: ENGINE
+    "task_runner": "engines",  # where the tasks that a flow submits run: ENGINE
     "UserError": "errors",  # an error whose text is all that the user needs
 }
 

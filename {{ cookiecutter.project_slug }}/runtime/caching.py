@@ -1,6 +1,6 @@
-"""When a task is not run again: a cache policy of Prefect's.
+"""A Prefect cache policy: when a task's result is used again.
 
-A result is used again while four things are the same: the task's inputs, its own source code, the
+A result is used again while four things stay the same: the task's inputs, its own source code, the
 files in `ml/`, and the versions of Python and the packages.
 """
 
@@ -21,7 +21,7 @@ from runtime.runs import current_run, versions
 
 @dataclass
 class Unchanged(CachePolicy):
-    """Looks for a result in the file that `target` names, without its extension.
+    """Looks for a result in the file `target`, which is named without its extension.
 
     With `{run}` in it, a run that is retried or resumed finds the result; with `{fingerprint}`, any
     later run does.
@@ -38,7 +38,7 @@ class Unchanged(CachePolicy):
     ) -> str | None:
         """Return the key, or None where Prefect's settings say that results are not persisted.
 
-        It names the file, and what its content depends on: see `split_key`.
+        The key holds the file and a fingerprint of all that its content depends on.
         """
         if not get_current_settings().results.persist_by_default:
             return None
@@ -60,6 +60,6 @@ def split_key(key: str) -> tuple[str, str]:
 
 @cache
 def _ml_files(root: Path) -> str:
-    """Return a hash of the files in `ml/`, as they were when a first task asked."""
+    """Return a hash of the files in `ml/`, as they were at the first call."""
     files = sorted((root / "ml").rglob("*.py"))
     return str(joblib.hash([(path.name, path.read_bytes()) for path in files]))

@@ -1,4 +1,4 @@
-"""The commands of main.py, and what a person reads when one cannot do its work.
+"""The commands of main.py, and the sentences that a person reads when one fails.
 
 Nothing heavy is imported before it is needed: `--help` and a mistyped parameter answer at once.
 """
@@ -74,12 +74,12 @@ def run(
     parameters = read_parameters(source, param or [], file)
     check_settings()
     last_lines: list[str] = []
-    # Python calls last what was registered first: when these are printed, Prefect has sent its
-    # logs, and the server has written them.
+    # Python calls the first registered function last: by then Prefect has sent its logs, and the
+    # server has written them.
     if not settings.is_interactive():
         atexit.register(print_last, last_lines)
     gc.disable()  # imports make many objects, and hardly any garbage
-    # The server starts while this process imports; Prefect comes when its address is known.
+    # The server starts while this process imports; Prefect is imported once its address is known.
     server = use_server(meanwhile=lambda: import_module("pandas"))
     warm = import_module("runtime.server.warm") if settings.warm() else None
     if warm and server.is_found:
@@ -112,11 +112,11 @@ def serve(
     Parameters
     ----------
     every
-        Run main-flow every so many seconds.
+        Run main-flow at this interval, in seconds.
     cron
         Run main-flow at these times, such as "0 6 * * *" for every day at six.
     timezone
-        Time zone of --cron, such as America/Sao_Paulo; this machine's where it is left out.
+        Time zone of --cron, such as America/Sao_Paulo; this machine's by default.
     """
     server = start_dashboard()
     from runtime.deployments import read_schedule, serve_flows
@@ -189,7 +189,7 @@ def predict(
     proba
         Show the probability of each class.
     """
-    # The one place where this folder uses `ml`.
+    # The only use of `ml` in this folder.
     import pandas as pd
 
     from ml.data import read_csv
@@ -244,7 +244,7 @@ def runs(
     flow
         Show the runs of this flow only.
     last
-        Show so many of the newest runs.
+        Show only this many of the newest runs.
     csv
         Print the table as CSV.
     html
@@ -272,13 +272,13 @@ def doctor() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command; return 0, 2 for input that cannot be used, 1 for a run that failed."""
+    """Run a command; return 0, 1 for a failed run, 2 for unusable input, 130 for Ctrl-C."""
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     os.chdir(settings.ROOT)  # Prefect reads prefect.toml from the current folder
     os.environ.setdefault("MPLCONFIGDIR", str(settings.ROOT / ".prefect" / "matplotlib"))
-    # As in the workers of Dask and Ray: a model is the same whatever the number of processors, and
-    # is trained sooner where columns are few (2.6 s instead of 3.5 on 1.2e6 rows).
+    # As in the workers of Dask and Ray: a model does not depend on the number of processors, and
+    # trains faster on few columns (2.6 s instead of 3.5 on 1.2e6 rows).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not debug:
         os.environ[settings.CONSOLE_HANDLER] = "runtime.console.PlainConsoleHandler"
@@ -309,8 +309,8 @@ def main(arguments: list[str]) -> int:
 def run_command(arguments: list[str]) -> int:
     """Run a command as `main` does, and end this process as soon as all is written.
 
-    Python would take each of its objects apart, for 0.1 s, while a thread may still import what
-    this run turned out not to need. A notebook or IDLE stays open, in the folder where it was.
+    Python's own cleanup would take 0.1 s, while a thread may still import what this run turned out
+    not to need. A notebook or IDLE stays open, in the folder where it was.
     """
     if settings.is_interactive():
         try:
@@ -326,13 +326,13 @@ def run_command(arguments: list[str]) -> int:
         for code in exit_codes:
             os._exit(code)
 
-    atexit.register(end)  # the first to be registered, the last to be called
+    atexit.register(end)  # registered first, called last
     exit_codes.append(main(arguments))
     return exit_codes[0]
 
 
 def find_flow(name: str) -> FlowSource:
-    """Return a flow by its name; raise `UserError` where it is the default one, and not there."""
+    """Return a flow by its name; raise `UserError` if it does not exist, as the default may not."""
     if name not in FLOWS:
         raise UserError(f"There is no flow {name!r}: `python main.py new-flow {name}` writes one.")
     return FLOWS[name]
@@ -341,7 +341,7 @@ def find_flow(name: str) -> FlowSource:
 def print_error(error: Exception) -> int:
     """Print an error as a sentence; return the exit code."""
     explained: Any = error
-    if not is_for_user(error) and "prefect" in sys.modules:  # it may be the server's
+    if not is_for_user(error) and "prefect" in sys.modules:  # it may come from the server
         from runtime.server.errors import explain
 
         explained = explain(error) or error
@@ -354,7 +354,7 @@ def print_error(error: Exception) -> int:
 
 
 def print_last(lines: list[str]) -> None:
-    """Print the last lines of a run, if there is somebody who reads them."""
+    """Print the last lines of a run, if the output is still read."""
     try:
         print(*lines, sep="\n", end="", flush=True)
     except BrokenPipeError:
@@ -362,9 +362,9 @@ def print_last(lines: list[str]) -> None:
 
 
 def discard_output() -> None:
-    """Give up stdout, since what read it (such as `head`) has read enough.
+    """Discard the rest of stdout, since its reader (such as `head`) has read enough.
 
-    Python would else complain at its end of what is still to be written.
+    Otherwise Python would report an error at its exit.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -376,7 +376,7 @@ def import_late() -> None:
 
 
 def check_settings() -> None:
-    """Raise `UserError` for a bad setting now, not when a run is over."""
+    """Raise `UserError` for a bad setting before a run, not after it."""
     from runtime.engines import check_engine
     from runtime.storage import Storage
 
@@ -402,7 +402,7 @@ def start_dashboard() -> "Server":
 
 
 def wait_for_dashboard(server: "Server") -> str:
-    """Print and return the address of the dashboard when it can be opened."""
+    """Wait until the dashboard can be opened; print and return its address."""
     from runtime.server import wait_until_ready
 
     wait_until_ready(server)
@@ -415,7 +415,7 @@ def wait_for_dashboard(server: "Server") -> str:
 
 
 def open_browser(url: str) -> None:
-    """Open a page while the flows are served; not in a browser that takes this terminal."""
+    """Open a page in the background, but not in a text browser, which would take this terminal."""
     import webbrowser
 
     with suppress(webbrowser.Error):  # no browser is installed
@@ -425,9 +425,9 @@ def open_browser(url: str) -> None:
 
 
 def dashboard_of(server: "Server") -> str:
-    """Return the address of the pages; of a server of the user's, Prefect knows it.
+    """Return the dashboard's address; for a server of the user's own, Prefect knows it.
 
-    A server without pages ends with this process: then it is the command that shows them.
+    A server without pages ends with this process: the command that shows them is returned then.
     """
     from runtime.server import ends_with_this_run
 

@@ -22,7 +22,7 @@ from runtime.errors import UserError, printable
 from runtime.history import PROCESSED, newest_first, read_run, read_runs, say_once
 from runtime.storage import storage
 
-Row = dict[str, Any]  # by the name of a column; what a run does not have is missing
+Row = dict[str, Any]  # by the name of a column; values that a run does not have are missing
 
 FIRST = ("run", "flow", "started", "seconds", "state", "accuracy")
 GAP = 2  # spaces between two columns of the terminal
@@ -44,7 +44,7 @@ def show_runs(
     rows = [{**parameters, **cells} for cells, parameters in runs]
     cells = dict.fromkeys(chain(FIRST, *(cells for cells, _ in runs)))
     parameters = dict.fromkeys(chain(*(parameters for _, parameters in runs)))
-    # Those in which runs differ; and the model's, which are what one looks for.
+    # Parameters in which the runs differ, and all of the model's, which matter most.
     values = {name: {_text(row[name]) for row in rows if name in row} for name in parameters}
     shown = [n for n in values if n not in cells and ("." in n or len(values[n]) > 1)]
     others = [name for name in cells if name not in FIRST]
@@ -66,7 +66,7 @@ def show_runs(
 
 
 def show_differences(one: str, other: str) -> None:
-    """Print in what two runs differ; a part of its name is enough if no other run has it.
+    """Print how two runs differ; a part of a run's name is enough if no other run has it.
 
     Raises `UserError` for a run that does not exist, and for a run.json that is damaged.
     """
@@ -75,7 +75,7 @@ def show_differences(one: str, other: str) -> None:
     rows = []
     for name in dict.fromkeys([*left, *right]):
         values = left.get(name), right.get(name)
-        if values[0] != values[1]:  # of a number all digits are shown: it may differ in the last
+        if values[0] != values[1]:  # numbers with all digits: they may differ in the last
             exact = [repr(value) if isinstance(value, float) else value for value in values]
             rows.append({"": name, **dict(zip(runs, exact, strict=True))})
     if rows:
@@ -87,8 +87,8 @@ def show_differences(one: str, other: str) -> None:
 def _read(flow: str | None, last: int | None) -> list[tuple[Row, Row]]:
     """Return the cells of each run, the newest first, and its parameters."""
     names = list(newest_first(storage(PROCESSED).folders()))
-    facts = read_runs(names if flow else names[:last])  # a bucket is asked for no more than needed
-    read = {str(known.get("reads")) for known in facts.values()}  # their raw data is that of these
+    facts = read_runs(names if flow else names[:last])  # a bucket is slow: read what is needed
+    read = {str(known.get("reads")) for known in facts.values()}  # runs that others read
     sources = facts | read_runs(name for name in names if name in read.difference(facts))
     runs = []
     for run, known in facts.items():
@@ -129,7 +129,7 @@ def _parameters(facts: Row) -> Row:
 
 
 def _facts(run: str) -> Row:
-    """Return what is compared of a run, by its full name; what it read has its raw data."""
+    """Return a run's compared facts by full name; raw data may be that of the run it read."""
     try:
         facts = read_run(run)
         source = read_run(str(facts["reads"])) if "reads" in facts else {}
@@ -145,7 +145,7 @@ def _strange(run: str) -> str:
 
 
 def _find(part: str) -> str:
-    """Return the run of a name, or the only one with this part in it."""
+    """Return the run with this name, or the only one whose name has this part in it."""
     runs = storage(PROCESSED).folders()
     found = [run for run in runs if run == part] or [run for run in runs if part in run]
     if len(found) == 1 and read_run(found[0]):
@@ -157,7 +157,7 @@ def _find(part: str) -> str:
 
 
 def _flat(values: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield all values with their names; that of one in an object is `object.name`."""
+    """Yield all names and values; a value in an object is named `object.name`."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
@@ -188,9 +188,9 @@ def _text(value: Any) -> str:
 
 
 def _print(rows: list[Row], columns: list[str], less: Iterable[str]) -> None:
-    """Print the table; where the terminal is too narrow, without the columns `less`, one by one.
+    """Print the table; in a narrow terminal, drop the columns `less` one by one until it fits.
 
-    By hand: rich would take two seconds for 1,000 rows.
+    Without rich, which would take two seconds for 1,000 rows.
     """
     texts = {name: [printable(name), *(_text(row.get(name)) for row in rows)] for name in columns}
     widths = {name: max(map(cell_len, texts[name])) + GAP for name in columns}

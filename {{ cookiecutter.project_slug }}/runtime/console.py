@@ -1,4 +1,4 @@
-"""What of Prefect's log is shown in the terminal; the dashboard always shows all of it."""
+"""Prefect's log in the terminal, shortened; the dashboard always shows all of it."""
 
 import logging
 import re
@@ -12,27 +12,27 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from runtime import server, settings
 from runtime.errors import is_for_user, without_password
 
-# That Prefect cannot keep an error in the format of a task's result, and that it still sends events
-# at the end, which a busy machine takes its time for.
+# Messages that Prefect cannot keep an error in the format of a task's result, and that it still
+# sends events at the end, which takes time on a busy machine.
 NOISE = re.compile("Failed to serialize object of type|Still processing items")
-# That all goes well, and what is raised next.
+# Messages of success, and those about an error that is raised next.
 ROUTINE = re.compile(
     r"Beginning (sub)?flow run '|Finished in state (Completed\(\)|Failed\()"
     "|(Parameter v|V)alidation (of flow parameters )?failed "
 )
-# A state with an error of several lines, which Prefect writes as repr() does.
+# A state with an error of several lines, written as by repr().
 LONG_STATE = re.compile(r"(Finished in state \w+\((['\"]).*?)(?<!\\)\\n.*")
 
 
 class PlainConsoleHandler(PrefectConsoleHandler):
-    """Prefect's console handler, without tracebacks (`--debug` is for them) and without noise."""
+    """Prefect's console handler, without tracebacks (`--debug` shows them) and without noise."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.is_terminal = self.console.is_terminal
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record, unless it says nothing to a person; other handlers get it whole."""
+        """Show a record, unless it is noise; other handlers get it unchanged."""
         message = record.getMessage()
         leads_nowhere = message.startswith("View at ") and server.ends_with_this_run
         if leads_nowhere or NOISE.search(message):
@@ -50,21 +50,21 @@ class PlainConsoleHandler(PrefectConsoleHandler):
         record.exc_info = record.exc_text = None
         if self.is_terminal:
             super().emit(record)
-        else:  # in a file there is nothing to colour, and rich takes its time
+        else:  # a file needs no colours, and rich is slow
             logging.StreamHandler.emit(self, record)
 
 
 class ShortConsoleHandler(PlainConsoleHandler):
-    """The same without what each run says: it would fill the page of a notebook."""
+    """The same without routine messages, which would fill the page of a notebook."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record that a person has to know of."""
+        """Show a record, unless it is routine."""
         if not ROUTINE.match(record.getMessage()):
             super().emit(record)
 
 
 def show_short_log() -> None:
-    """Shorten Prefect's log, where nobody has chosen another handler."""
+    """Shorten Prefect's log, unless another handler was chosen."""
     handlers = logging.getLogger().handlers
     for number, handler in enumerate(handlers):
         if type(handler) is PrefectConsoleHandler:
@@ -73,6 +73,6 @@ def show_short_log() -> None:
 
 
 def main_py_runs_here() -> bool:
-    """Tell whether main.py runs here, which prints an error when the run is over."""
+    """Return whether this process runs main.py, which prints an error when the run is over."""
     program = getattr(sys.modules["__main__"], "__file__", None)
     return program is not None and Path(program).resolve() == settings.ROOT / "main.py"

@@ -28,19 +28,19 @@ from runtime.notifications import notify_of_failed_starts
 from runtime.runs import mark_killed_runs
 
 SCHEDULED = "main-flow"
-# A run that comes due while another is still going is cancelled: runs never overlap or pile up.
+# A run that comes due while another is running is cancelled: runs never overlap or pile up.
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
 )
-KILLED_EVERY_SECONDS = 5  # it is looked for killed runs
+KILLED_EVERY_SECONDS = 5  # between two searches for killed runs
 LOOK_EVERY_SECONDS = 1  # for runs that are due; Prefect's 10 is long for a "Quick run"
 
 
 def read_schedule(every: int | None, cron: str | None, timezone: str | None) -> Schedule | None:
     """Return the schedule for `main-flow`, or None where none is asked for.
 
-    `every` is in seconds; `timezone` goes with `cron`, this machine's where it is None. Raises
-    `UserError` for both at once, an interval under a second, and a bad cron or time zone.
+    `every` is in seconds; `timezone` goes with `cron`, by default this machine's. Raises
+    `UserError` for `every` with `cron`, an interval under a second, and a bad cron or time zone.
     """
     if every is not None and cron is not None:
         raise UserError("Give --every or --cron, not both.")
@@ -66,7 +66,7 @@ def read_schedule(every: int | None, cron: str | None, timezone: str | None) -> 
 def _timezone_of_machine() -> str:
     """Return the name of this machine's time zone; raise `UserError` where it has none.
 
-    TZ=BRT3, for instance, says what the clock shows, and is no name; tzlocal then takes another.
+    TZ=BRT3, for instance, sets the clock without a name; tzlocal then returns another time zone.
     """
     name, now = get_localzone_name(), datetime.now(UTC)
     if name and now.astimezone(ZoneInfo(name)).utcoffset() == now.astimezone().utcoffset():
@@ -78,10 +78,10 @@ def _timezone_of_machine() -> str:
 
 
 def _look_for_killed(since: datetime) -> None:
-    """Mark the runs whose process was killed, and tell of them, as long as this process lives."""
+    """Mark killed runs and send messages about them, as long as this process lives."""
     while True:
         time.sleep(KILLED_EVERY_SECONDS)
-        with suppress(Exception):  # the server may be busy: it is asked again
+        with suppress(Exception):  # the server may be busy: the next round asks again
             mark_killed_runs()
             notify_of_failed_starts(since)
 
@@ -89,7 +89,7 @@ def _look_for_killed(since: datetime) -> None:
 def serve_flows(schedule: Schedule | None) -> None:
     """Serve the deployments of prefect.yaml and all other flows, until Ctrl-C.
 
-    The schedule is a deployment of its own: a run that a person starts is never cancelled for it.
+    The schedule is a deployment of its own: it never cancels a run that a person starts.
     """
     text = (settings.ROOT / "prefect.yaml").read_text(encoding="utf-8")
     project = yaml.safe_load(text)
@@ -107,16 +107,16 @@ def serve_flows(schedule: Schedule | None) -> None:
             on_schedule: dict[str, Any] = {"schedule": schedule, "concurrency_limit": ONE_AT_A_TIME}
             deployments.append(flow.to_deployment(name=schedule_name, **about, **on_schedule))
 
-    # An earlier schedule goes; if it was killed during a run, so does the place that the run held.
+    # Delete an earlier schedule; if it was killed during a run, this frees the run's slot, too.
     with get_client(sync_client=True) as client, suppress(ObjectNotFound):
         earlier = client.read_deployment_by_name(f"{SCHEDULED}/{schedule_name}")
         client.delete_deployment(earlier.id)
     threading.Thread(target=_look_for_killed, args=[datetime.now(UTC)], daemon=True).start()
-    # Prefect would take up a run ten seconds before it is due: then it counts as going on, and the
-    # one that is due meanwhile would be cancelled.
+    # Prefect would submit a run ten seconds before it is due: it would count as running, and a run
+    # that is due meanwhile would be cancelled.
     waiting: Any = nullcontext()
     if settings.warm():
-        from runtime.server.warm import waiting_process  # Linux alone has what it imports
+        from runtime.server.warm import waiting_process  # its imports exist on Linux only
 
         waiting = waiting_process()
     with waiting:

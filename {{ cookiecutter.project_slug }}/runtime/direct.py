@@ -1,10 +1,10 @@
-"""A flow or task that Python calls without main.py: in a notebook, a shell or a script.
+"""Flows and tasks that are called without main.py: in a notebook, a shell or a script.
 
-It behaves the same in every folder: Prefect's settings are those of prefect.toml, and where no
-server is set, the project's own quick one starts with the first call and stops with the process.
+They behave the same in every folder: Prefect's settings are those of prefect.toml, and if no server
+is set, the project's own quick one starts with the first call and stops with the process.
 
-`refresh_global_settings_context`, and that Prefect can be stepped in front of at `__call__`, are in
-none of Prefect's guides: a test of the template says so when one is gone.
+`refresh_global_settings_context` and the replaceable `__call__` are in none of Prefect's guides: a
+test of the template fails when one is gone.
 """
 
 import os
@@ -25,20 +25,20 @@ from runtime.runs import name_killed_runs
 
 PREFECT = str(Path(prefect.__file__).parent)
 
-_own: server.Server | None = None  # that this process has started, or found
+_own: server.Server | None = None  # the project's, started or found by this process
 
 
 def read_settings() -> None:
-    """Let Prefect read its settings as it does in the project's folder."""
+    """Make Prefect read its settings from the project's folder."""
     server.use_profiles()
     with chdir(settings.ROOT):
         prefect.context.refresh_global_settings_context()
 
 
 def prepared(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a `__call__` of Prefect's that sees to settings, server and errors first.
+    """Return Prefect's `__call__` with settings and server prepared and errors explained.
 
-    Within a flow run it is as before, and in main.py, which does the same in its own way.
+    Within a flow run, and in main.py, which does the same itself, it is called as it is.
     """
 
     @wraps(call)
@@ -79,7 +79,7 @@ def _server() -> server.Server:
 
 
 def _after_prefect(traceback: TracebackType | None) -> TracebackType | None:
-    """Return what of a traceback comes after the dozens of calls that Prefect puts in between."""
+    """Return the part of a traceback after Prefect's own calls, of which there are dozens."""
     rest = traceback
     while traceback:
         if traceback.tb_frame.f_code.co_filename.startswith(PREFECT):

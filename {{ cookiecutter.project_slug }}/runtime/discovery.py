@@ -78,7 +78,7 @@ def find_flows() -> dict[str, FlowSource]:
         try:
             tree = ast.parse(file.read_text(encoding="utf-8"))
         except (SyntaxError, ValueError):
-            continue  # the other flows run; whoever runs this one reads Python's own error
+            continue  # the other flows still run; one that imports this file has Python's own error
         for definition in tree.body:
             if isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
                 for decorator in definition.decorator_list:

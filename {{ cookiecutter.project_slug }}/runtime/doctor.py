@@ -113,7 +113,7 @@ def graphviz() -> str:
 
 
 def prefect_server() -> str:
-    """Start the server that a run would use, and ask it."""
+    """Start the server that a run would use, and check that it answers."""
     used = server.use_server()
     try:
         server.wait_until_ready(used)

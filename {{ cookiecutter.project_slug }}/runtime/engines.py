@@ -1,6 +1,6 @@
-"""Where the tasks go that a flow submits: threads or processes here, or a cluster of Dask or Ray.
+"""Where submitted tasks run: in threads or processes here, or on a cluster of Dask or Ray.
 
-The setting ENGINE decides it. Tasks that are called run where their flow does.
+The setting ENGINE decides. Tasks that are called run in the process of their flow.
 """
 
 import logging
@@ -23,8 +23,7 @@ CONNECT_TIMEOUT_SECONDS = 10
 def check_engine() -> None:
     """Raise `UserError` for an engine that cannot be used, before anything runs.
 
-    That is one that does not exist, whose extra is not installed, or (`Unavailable`) a cluster that
-    does not answer.
+    It is unknown, its extra is not installed, or (`Unavailable`) its cluster does not answer.
     """
     name, _ = _engine_and_extra()
     if "://" in name:
@@ -59,7 +58,7 @@ def task_runner() -> "TaskRunner[Any]":
         return DaskTaskRunner(address=address, cluster_kwargs=None if address else own)
     from prefect_ray import RayTaskRunner
 
-    # Ray's workers start in a folder of their own: this is where they find the flows' code. Their
+    # Ray's workers start in a folder of their own: PYTHONPATH names that of the flows' code. Their
     # log goes to Prefect's server, as that of all workers does.
     code = {"env_vars": {"PYTHONPATH": str(settings.ROOT)}}
     options: dict[str, Any] = {"runtime_env": code, "log_to_driver": False}

@@ -8,13 +8,13 @@ import re
 
 
 class UserError(Exception):
-    """What the user can put right."""
+    """An error that the user can correct."""
 
     exit_code = 2
 
 
 class CannotWrite(UserError):
-    """Where there is no room or no right to keep an output: the run has failed."""
+    """An output cannot be written, for lack of room or rights: the run has failed."""
 
     exit_code = 1
 
@@ -26,19 +26,19 @@ class Unavailable(UserError):
 
 
 def is_for_user(error: BaseException | None) -> bool:
-    """Tell whether the text of an error says all that the user needs."""
+    """Return whether the text of an error says all that the user needs."""
     return hasattr(error, "exit_code")
 
 
 def without_password(text: str) -> str:
-    """Return a text in which no address has a user's name and password any more."""
+    """Return a text with the user name and password removed from each address."""
     return re.sub(r"://[^/\s]*@", "://…@", text)
 
 
 def printable(text: str, longest: int = 200) -> str:
-    """Return a text from outside so that it can stand in a message.
+    """Return a text from outside in a form that is safe in a message.
 
-    It is cut where it is long, and what would steer a terminal is replaced.
+    Passwords are removed, a long text is cut, and unprintable characters are replaced.
     """
     text = without_password(text)
     text = text if len(text) <= longest else f"{text[:longest]}…"

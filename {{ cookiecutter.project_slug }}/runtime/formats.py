@@ -76,13 +76,13 @@ class SkopsSerializer(_Format, Serializer):
     type: Literal["skops"] = "skops"
 
     def write(self, obj: Any) -> bytes:
-        """Return the model as the bytes of a skops file; raise `UserError` for a foreign type."""
+        """Return the model as bytes of a skops file; raise `UserError` for an untrusted type."""
         from runtime import models  # skops takes 0.2 s to import, and not every flow has a model
 
         return models.dumps(obj)
 
     def loads(self, blob: bytes) -> Any:
-        """Return the model; raise `UserError` for a file that is none or holds foreign types."""
+        """Return the model; raise `UserError` for a damaged file or one with untrusted types."""
         from runtime import models
 
         return models.loads(blob)

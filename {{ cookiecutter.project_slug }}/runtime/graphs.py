@@ -16,14 +16,14 @@ from runtime import settings
 from runtime.errors import UserError
 
 # While a flow is drawn, a task returns a VizTask. A part of it, such as `split["train_x"]`, comes
-# from the same task; Prefect would refuse to draw a flow that takes one.
+# from the same task; without this, Prefect refuses to draw a flow that uses one.
 setattr(VizTask, "__getitem__", lambda self, part: self)  # noqa: B010  (for the type checker)
 
 
 def draw(flow: Flow[..., str]) -> str:
     """Write `reports/graphs/<flow>.mmd`, and .svg and .png where Graphviz is installed.
 
-    Returns the Mermaid text, and where the files are. Raises `UserError` for a flow with parallel
+    Returns the Mermaid text and the paths of the files. Raises `UserError` for a flow with parallel
     tasks, which Prefect cannot draw.
     """
     try:
@@ -31,7 +31,7 @@ def draw(flow: Flow[..., str]) -> str:
             flow.fn()
     except VisualizationUnsupportedError as error:
         raise UserError(f"Prefect cannot draw the flow {flow.name}: {error}") from None
-    for task in tracker.tasks:  # one arrow, also where a task takes two parts of another's result
+    for task in tracker.tasks:  # one arrow, even if a task takes two parts of another's result
         task.upstream_tasks = list(dict.fromkeys(task.upstream_tasks))
     mermaid = build_mermaid_dependencies(tracker)
     path = settings.ROOT / "reports" / "graphs" / f"{flow.name}.mmd"

@@ -1,6 +1,6 @@
-"""What runs left: their run.json, their order, and whose outputs count.
+"""Past runs: their run.json, their order, and which outputs count as the latest.
 
-It needs no Prefect, so that a prediction need not wait for it.
+The module does not import Prefect, so that a prediction need not wait for it.
 """
 
 import json
@@ -16,13 +16,13 @@ from runtime.storage import storage
 
 PROCESSED = "data/processed"  # has the run.json of each run
 LATEST = "latest"  # stands for the newest run
-READERS = ".readers"  # folder within that of a run: a file for each run that reads it
+READERS = ".readers"  # folder in that of a run, with a file for each run that reads it
 RUN = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[A-Za-z0-9_-]+")  # a run's name, in UTC
 SECOND = len("2026-11-22_15-49-46")
 
 
 def read_run(run: str) -> dict[str, Any]:
-    """Return what a run's run.json says, nothing where the file is missing.
+    """Return the content of a run's run.json; {} if the file is missing.
 
     Raises `UserError` for a file that is damaged.
     """
@@ -33,7 +33,7 @@ def read_run(run: str) -> dict[str, Any]:
 
 
 def read_runs(runs: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
-    """Return what the run.json of each run says, or of some; damaged ones are left out."""
+    """Return the run.json of each of `runs`, by default of all; damaged ones are left out."""
     files = storage(PROCESSED)
     keys = {f"{run}/run.json": run for run in (files.folders() if runs is None else runs)}
     facts = {}
@@ -56,8 +56,8 @@ def raw_file_of(run: str) -> str | None:
 def newest_first(runs: Iterable[str]) -> Iterator[str]:
     """Yield names of runs, the newest first; other names come last.
 
-    A run's name begins with its second; of those in one second, run.json knows the order, and is
-    read when it is their turn.
+    A run's name begins with its time to the second; run.json has the order of runs of the same
+    second, and is read when their turn comes.
     """
 
     def second(run: str) -> tuple[bool, str]:
@@ -72,9 +72,9 @@ def newest_first(runs: Iterable[str]) -> Iterator[str]:
 
 
 def counts(run: str, task: str) -> bool:
-    """Tell whether a task's output may be the latest: not where its flow was killed or failed.
+    """Return whether a task's output may be the latest: not if its flow was killed or failed.
 
-    It may in a run without run.json, as somebody may send it.
+    In a run without run.json, which somebody may have sent, it may.
     """
     try:
         facts = read_run(run)

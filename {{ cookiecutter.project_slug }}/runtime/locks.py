@@ -1,6 +1,6 @@
-"""Which runs are running: each holds a lock that the system takes back from a process that ends.
+"""Which runs are running: each holds a lock that the system releases when its process ends.
 
-SQLite has such locks on every system. The file of a lock is named by the flow run's id, and stays
+SQLite has such locks on every system. A lock's file is named after the flow run's id, and stays
 empty.
 """
 
@@ -15,7 +15,7 @@ _locks: dict[str, sqlite3.Connection] = {}
 
 def lock(flow_run_id: str) -> None:
     """Show that a run is running."""
-    with suppress(OSError, sqlite3.Error):  # then nobody learns it when the run is killed
+    with suppress(OSError, sqlite3.Error):  # without its lock, a killed run goes unnoticed
         _folder().mkdir(parents=True, exist_ok=True)
         _locks[flow_run_id] = _locked(_folder() / flow_run_id)
 
@@ -24,7 +24,7 @@ def unlock(flow_run_id: str) -> None:
     """Show that a run has ended."""
     if connection := _locks.pop(flow_run_id, None):
         path = _folder() / flow_run_id
-        with suppress(OSError):  # first, so that nobody finds it without its lock
+        with suppress(OSError):  # before the lock: nobody finds a file without one
             path.unlink()
         connection.close()
         with suppress(OSError):  # Windows deletes no file that is open
@@ -32,7 +32,7 @@ def unlock(flow_run_id: str) -> None:
 
 
 def lock_killed() -> list[str]:
-    """Return the flow runs whose process is gone without a word, and lock them."""
+    """Return the ids of the flow runs whose process was killed, and lock them."""
     killed = []
     for path in _folder().glob("*"):
         with suppress(OSError, sqlite3.Error):

@@ -41,7 +41,7 @@ def loads(content: bytes) -> Any:
 
 
 def read_model(run: str = LATEST) -> tuple[str, Any]:
-    """Return a run and its model; the run `latest` is the newest whose flow came to its end.
+    """Return a run and its model; the run `latest` is the newest whose flow completed.
 
     Raises `UserError` for a missing file, a damaged one, and one that is no model.
     """
@@ -77,7 +77,7 @@ def _trusted(content: bytes) -> list[str]:
 
 
 def _is_known(name: str) -> bool:
-    """Tell whether a name is that of a class of scikit-learn, or defined in the folder `ml`."""
+    """Return whether a name is that of a class of scikit-learn, or defined in the folder `ml`."""
     module, _, attribute = name.rpartition(".")
     package = module.partition(".")[0]
     if package not in ("sklearn", "ml"):

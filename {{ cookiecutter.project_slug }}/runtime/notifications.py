@@ -1,6 +1,6 @@
-"""NOTIFY: messages about runs that nobody watches, by Apprise, which Prefect brings.
+"""NOTIFY: messages about runs that nobody watches, by Apprise, which Prefect installs.
 
-There is one when a run of a deployment fails or is killed, and one when the next of its flow
+One is sent when a run of a deployment fails or is killed, and one when the next run of its flow
 succeeds. A receiver that does not answer costs a run five seconds, and nothing else.
 """
 
@@ -27,7 +27,7 @@ _notified: set[UUID] = set()  # flow runs, by this process
 
 
 def notify_at_end(flow: Any, flow_run_id: str) -> None:
-    """Let Prefect send the message at the end of the run that this process carries out."""
+    """Have Prefect send the message at the end of this process's run."""
     if not settings.notify():
         return
     flow.on_failure(notify)
@@ -39,7 +39,7 @@ def notify_at_end(flow: Any, flow_run_id: str) -> None:
 
 
 def notify_of_failed_starts(since: datetime) -> None:
-    """Send the message about each run that was killed before it began, by a bad flow file, say."""
+    """Send the message about each run that crashed before it began, such as by a bad file."""
     if settings.notify():
         crashed = {"type": {"any_": ["CRASHED"]}}
         for run in _deployed_runs(state=crashed, end_time={"after_": since}):
@@ -86,7 +86,7 @@ def _send(addresses: list[str], title: str, body: str, kind: Any) -> None:
 
 
 def _deployed_runs(flow: str | None = None, **only: Any) -> list[Any]:
-    """Return the runs of deployments, parts of no other, by Prefect's filters; the last first."""
+    """Return the top-level runs of deployments by Prefect's filters; the last to end first."""
     only |= {"deployment_id": {"is_null_": False}, "parent_task_run_id": {"is_null_": True}}
     with get_client(sync_client=True) as client:
         return client.read_flow_runs(

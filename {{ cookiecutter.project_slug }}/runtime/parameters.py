@@ -29,7 +29,7 @@ def read_parameters(flow: FlowSource, params: list[str], param_file: Path | None
             entries = given.get(name)
             given[name] = {**(entries if isinstance(entries, dict) else {}), key: _value(text)}
         else:
-            # pydantic turns "0.3" into a number where one is due
+            # pydantic turns "0.3" into a number where one is expected
             given[name] = _value(text) if text.startswith("{") else text
 
     config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, protected_namespaces=())
@@ -43,7 +43,7 @@ def read_parameters(flow: FlowSource, params: list[str], param_file: Path | None
 
 
 def _value(text: str) -> Any:
-    """Return a text as JSON has it: a number, true, null; else the text itself."""
+    """Return the JSON value of a text, such as a number, true or null; else the text itself."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Report(Protocol):
-    """What a report is made of: files by name, metrics by name, a table, a text in Markdown."""
+    """The contents of a report: files by name, metrics by name, a table, a text in Markdown."""
 
     files: dict[str, bytes]
     metrics: dict[str, float]

@@ -1,6 +1,6 @@
 """The record of a result: what its file must hold, and what it was computed from.
 
-It lies next to the file, as `.records/<task>.json`. It needs no Prefect.
+It lies next to the file, as `.records/<task>.json`. The module does not import Prefect.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ EXTENSIONS = {"parquet": ".parquet", "json-value": ".json", "skops": ".skops", "
 
 
 class Mismatch(ValueError):
-    """Why a file is not what its record says."""
+    """A file is not what its record says; the text says why."""
 
 
 def record_key(file: str) -> str:
@@ -33,7 +33,7 @@ def sha256(content: bytes) -> str:
 
 
 def verify(record: dict[str, Any], content: bytes) -> None:
-    """Raise `Mismatch` unless a file is the one of its record, in a format that is safe to open."""
+    """Raise `Mismatch` unless a file fits its record and has a format that is safe to open."""
     if record["serializer"]["type"] not in EXTENSIONS:
         raise Mismatch(f"is a {record['serializer']['type']}, which is not opened")
     if record["sha256"] != sha256(content):

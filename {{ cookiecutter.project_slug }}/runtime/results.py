@@ -1,7 +1,7 @@
 """Where results are kept and read again: `LocalResult`, `S3Result` and `GCSResult`.
 
-Each is a Prefect file system, for the `result_storage` of a task, with three things more: `read`,
-and the cache policies `per_run` and `by_content`. A file without a record that fits counts as
+Each is a Prefect file system, for the `result_storage` of a task, with three additions: `read`,
+and the cache policies `per_run` and `by_content`. A file without a matching record counts as
 missing.
 """
 
@@ -25,14 +25,14 @@ from runtime.records import Mismatch, damaged, read_verified, record_key, sha256
 from runtime.runs import note_failed_write, note_read
 from runtime.storage import Storage, storage
 
-__all__ = ["GCSResult", "LocalResult", "Result", "S3Result", "formats"]  # Prefect knows the formats
+__all__ = ["GCSResult", "LocalResult", "Result", "S3Result", "formats"]  # Prefect needs the formats
 
 
 @dataclass(frozen=True)
 class Result:
     """What `read` returns: the value, its location (`<run>/<task>`), and its file's SHA-256.
 
-    `run` is what the run.json of its run says.
+    `run` is the content of that run's run.json.
     """
 
     location: str
@@ -42,7 +42,7 @@ class Result:
 
 
 class _Results(WritableFileSystem):
-    """What the three have in common; a subclass knows its storage.
+    """The base of the three classes; a subclass defines its storage.
 
     `target` names the files of `per_run`, without their extension.
     """
@@ -53,7 +53,7 @@ class _Results(WritableFileSystem):
         super().__init__(**fields)
         # A task takes a file system only if it has the id of a block that was saved to the server
         # (Prefect's Task.__init__). Ours is defined in code: it needs no server, and is never
-        # loaded from one. A test says so when Prefect no longer needs this line.
+        # loaded from one. A test fails when Prefect no longer needs this line.
         self._block_document_id = uuid5(NAMESPACE_URL, repr(self))
 
     @property
@@ -63,7 +63,7 @@ class _Results(WritableFileSystem):
 
     @property
     def per_run(self) -> Unchanged:
-        """A cache policy: one file a run, which the run finds again when it is retried."""
+        """A cache policy: one file for each run, which the run finds again when it is retried."""
         return Unchanged(key_storage=_Records(results=self), target=self.target)
 
     @property
@@ -131,8 +131,8 @@ class _Results(WritableFileSystem):
 class _Records(WritableFileSystem):
     """Keeps Prefect's record of a result next to it, with what `runtime.records` needs.
 
-    Prefect asks for the record of a key to learn whether a task has to run. Where the file was
-    changed, cut short, or computed from something else, there is none, so the task runs.
+    Prefect asks for the record of a key to learn whether a task has to run. If the file was
+    changed, cut short, or computed from something else, no record is returned, so the task runs.
     """
 
     results: Any
@@ -154,10 +154,10 @@ class _Records(WritableFileSystem):
         record = json.loads(content)
         if record["fingerprint"] != fingerprint:
             raise Mismatch("was computed from something else")
-        if record["storage_key"] != path:  # Prefect then reads what stands there
+        if record["storage_key"] != path:  # Prefect would read the file of that key
             raise Mismatch("belongs to another file")
         verify(record, files.get(file))
-        files.put(record_key(file), content)  # it is in use: retention looks at the time
+        files.put(record_key(file), content)  # marks it as used: retention goes by the time
         return content
 
 
@@ -175,7 +175,7 @@ class LocalResult(_Results):
 
 
 class _BucketResult(_Results):
-    """Results in a bucket, below `prefix`; a subclass knows the scheme of its address."""
+    """Results in a bucket, below `prefix`; a subclass defines the scheme of its address."""
 
     scheme: ClassVar[str]
 
@@ -184,7 +184,7 @@ class _BucketResult(_Results):
 
     @property
     def storage(self) -> Storage:
-        """The objects."""
+        """The objects in the bucket."""
         return Storage(f"{self.scheme}://{self.bucket}/{self.prefix}")
 
 

@@ -1,7 +1,7 @@
-"""How many runs are kept: the newest, and those in whose folder a person puts a file named `keep`.
+"""Which runs are kept: the newest, and those with a file named `keep` in their folder.
 
-A running run is never removed, nor what it reads. The newest success of each flow is kept too: a
-schedule that fails all night does not push out the last good model.
+A running run is never removed, nor the run that it reads. The newest success of each flow is kept
+too: a schedule that fails all night does not push out the last good model.
 """
 
 import re
@@ -14,19 +14,19 @@ from runtime.history import PROCESSED, READERS, RUN, read_runs
 from runtime.records import record_key
 from runtime.storage import Storage, storage
 
-# Where a run has a folder; that of run.json, which says that it is a run, is last.
+# The folders of a run; the one with run.json, which makes it a run, is last.
 FOLDERS = ("reports", "models", PROCESSED)
 MARKS = ("keep", "keep.txt")
-NEWEST_READ = 8  # run.json of the newest runs, which hardly leave a flow without its success
+NEWEST_READ = 8  # run.json of the newest runs, among which each flow nearly always has a success
 IN_CACHE = re.compile(r"\w+-[0-9a-f]{16}\.\w+")
 FLOW_RESULT = re.compile(r"[0-9a-f]{32}")  # where Prefect keeps what a flow returns
 
 
 def remove_old_runs(flow_run_id: str) -> None:
-    """Remove the runs that are no longer kept, and what belongs to them; called at a run's end.
+    """Remove the runs that are no longer kept; called at a run's end.
 
-    That is their folders, and what none of the newest runs used in the cache. What Prefect's server
-    recorded is removed by itself (prefect.toml, `db_vacuum`).
+    Their folders are removed, and the cached files that none of the newest runs used. Prefect's
+    server removes its own records (prefect.toml, `db_vacuum`).
     """
     number = settings.keep_runs()
     if number is None:
@@ -35,7 +35,7 @@ def remove_old_runs(flow_run_id: str) -> None:
     if len(names) <= number:
         return
     names.sort(reverse=True)
-    # Few of the newest are read, however many are kept: a bucket takes its time for each.
+    # Few of the newest are read, however many are kept: a bucket takes time for each.
     facts = read_runs({*names[:NEWEST_READ], *names[number - 1 :]})
     runs = [run for run in names if facts.get(run, {}).get("run") == run]
     newest = [run for run in runs if run >= names[number - 1]]
@@ -43,7 +43,7 @@ def remove_old_runs(flow_run_id: str) -> None:
     if not older:
         return
     running = [run for run in runs if facts[run].get("state") == "Running"]
-    # By the name of the flow; where there are several, the newest is the last.
+    # By the name of the flow; the newest of several comes last, and replaces the others.
     completed = [run for run in reversed(runs) if facts[run].get("state") == "Completed"]
     successes = {facts[run].get("flow"): run for run in completed}
     read = [facts[run].get("reads") for run in running]
@@ -65,7 +65,7 @@ def remove_old_runs(flow_run_id: str) -> None:
 
 
 def _is_needed(run: str) -> bool:
-    """Tell whether a person has marked a run, or a running one reads it."""
+    """Return whether a person has marked a run, or a running run reads it."""
     files = [key for folder in FOLDERS for key in storage(folder).files(run)]
     readers = [key.rpartition("/")[2] for key in files if key.startswith(f"{run}/{READERS}/")]
     return any(f"{run}/{mark}" in files for mark in MARKS) or any(

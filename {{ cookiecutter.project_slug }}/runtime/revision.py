@@ -9,7 +9,7 @@ PATIENCE_SECONDS = 10  # with a large repository, or one on a slow disk
 
 
 def read_revision() -> dict[str, Any]:
-    """Return `code` for run.json, nothing without git, or where the project is not in it."""
+    """Return `code` for run.json; {} without git, or if the project is not in a repository."""
     try:
         # The second name exists only where the project itself is in git, not just a folder above.
         commit = _git("rev-parse", "HEAD", "HEAD:./main.py").decode().split()[0]

@@ -1,7 +1,7 @@
 """A run: its name, the same under data/processed, models and reports; its run.json; its end.
 
-The identity of a run is the id of its outermost flow run: one that is retried or resumed finds its
-own folder again, and the flows that `main-flow` starts work in that of `main-flow`.
+The identity of a run is the id of its outermost flow run: a retried or resumed run finds its own
+folder again, and the flows that `main-flow` starts use the folder of `main-flow`.
 """
 
 import hashlib
@@ -48,20 +48,20 @@ R = TypeVar("R")
 
 PACKAGES = ("prefect", "pandas", "pyarrow", "scikit-learn", "skops")
 
-LOOK_EVERY_SECONDS = 5  # whether the run was cancelled
+LOOK_EVERY_SECONDS = 5  # for a cancellation
 
-cancelled_runs: set[str] = set()  # of this process, in the dashboard
+cancelled_runs: set[str] = set()  # runs of this process that were cancelled in the dashboard
 failed_writes: dict[str, Exception] = {}  # by run, why one of its files could not be written
 last_run: str | None = None  # of this process
-# The run that this process carries out. In another process, as that of a worker, Prefect is asked.
+# The run of this process. In another process, such as a worker's, Prefect is asked.
 _current: ContextVar[str | None] = ContextVar("run", default=None)
 
 
 def in_run_folder(function: Callable[P, R]) -> Callable[P, R]:
     """Give each run of a flow a folder, and note in its run.json how it began and ended.
 
-    Stands below `@flow`. The flow fails where one of its results could not be written. At its end,
-    runs that are no longer kept (KEEP_RUNS) are removed.
+    The decorator goes below `@flow`. The flow fails if one of its results could not be written. At
+    its end, runs that are no longer kept (KEEP_RUNS) are removed.
     """
 
     @wraps(function)
@@ -90,8 +90,8 @@ def _recorded(parameters: dict[str, Any]) -> Iterator[None]:
     is_whole_run = outer_run is None and flow_run.root_flow_run_id == flow_run.id
     run = _begin() if is_whole_run else current_run()
     token = _current.set(run)
-    # Prefect's client keeps what its first event was sent with. Were that a task with all the rows,
-    # they would stay in memory to the end: 0.7 of 4 GB where the raw data has 15,000,000 rows.
+    # Prefect's client keeps the context of its first event. If that were a task with all rows, they
+    # would stay in memory to the end: 0.7 of 4 GB with 15,000,000 rows of raw data.
     emit_event("run.began", resource={"prefect.resource.id": f"run.{run}"})
     if is_whole_run:
         revision = ThreadPoolExecutor(1).submit(read_revision)  # during the run
@@ -100,10 +100,10 @@ def _recorded(parameters: dict[str, Any]) -> Iterator[None]:
             try:
                 mark_killed_runs()
                 notify_at_end(context.flow, flow_run.id)
-            except Exception as error:  # it can do its work
+            except Exception as error:  # the run itself can continue
                 get_run_logger().warning(f"Nobody will be told how this run ends: {error}")
     if is_whole_run and main_py_runs_here():
-        here = copy_context()  # with what is set for Prefect's client
+        here = copy_context()  # with the settings of Prefect's client
         threading.Thread(target=here.run, args=(_watch, flow_run.id), daemon=True).start()
     state = None
     try:
@@ -174,7 +174,7 @@ def raw_file(path: str) -> Path:
 
 
 def note_read(run: str) -> None:
-    """Note in both runs that this run reads another one, which is then not removed meanwhile."""
+    """Note in both runs that this run reads another one, which is then kept meanwhile."""
     if prefect.runtime.flow_run.id is None or run == (own := current_run()):
         return
     if read_run(own).get("reads") == run:
@@ -185,7 +185,7 @@ def note_read(run: str) -> None:
 
 
 def note_failed_write(error: Exception) -> None:
-    """Keep the first error by which a result of this run was not written."""
+    """Keep the first error that kept a result of this run from being written."""
     failed_writes.setdefault(current_run(), error)
 
 
@@ -199,9 +199,9 @@ def versions() -> dict[str, str]:
 
 
 def mark_killed_runs() -> list[str]:
-    """Give each run that was killed the state Crashed, in its run.json and in Prefect.
+    """Mark each killed run as Crashed, in its run.json and in Prefect; return their names.
 
-    Returns their names. A process that is killed cannot say so itself: the next one does.
+    A killed process cannot do so itself: the next one does.
     """
     marked = []
     for flow_run_id in locks.lock_killed():
@@ -217,13 +217,13 @@ def mark_killed_runs() -> list[str]:
 
 
 def name_killed_runs() -> None:
-    """Mark the runs that were killed, now that a server answers, and name them."""
+    """Mark the killed runs, now that a server answers, and print their names."""
     for run in mark_killed_runs():
         print(f"The run {run} was killed: it is marked as Crashed.", file=sys.stderr)
 
 
 def _run_with(flow_run_id: str) -> tuple[str, dict[str, Any]]:
-    """Return a flow run's run, and its run.json; all are read where Prefect does not know it."""
+    """Return a flow run's run, and its run.json; all are searched if Prefect does not know it."""
     with suppress(ObjectNotFound):
         run, exists = _folder_of(flow_run_id)
         if exists:
@@ -235,7 +235,7 @@ def _run_with(flow_run_id: str) -> tuple[str, dict[str, Any]]:
 
 
 def summary(run: str | None, dashboard: str) -> str:
-    """Return a few lines for people: accuracy, where the outputs of a run lie, how to see more."""
+    """Return the summary of a run as a few lines: accuracy, paths of its outputs, dashboard."""
     facts = read_run(run) if run else {}
     rows = []
     metrics = facts.get("metrics", {})
@@ -263,19 +263,19 @@ def summary(run: str | None, dashboard: str) -> str:
 
 @cache
 def _run_of(flow_run_id: str) -> str:
-    """Return the run that a flow run is part of: Prefect's server knows the outermost."""
+    """Return the run that a flow run is part of; Prefect's server knows the outermost flow run."""
     return _folder_of(prefect.runtime.flow_run.root_flow_run_id)[0]
 
 
 def _folder_of(flow_run_id: str) -> tuple[str, bool]:
-    """Return what `_find` does, of an outermost flow run that Prefect's server knows."""
+    """Return the result of `_find` for an outermost flow run that Prefect's server knows."""
     with get_client(sync_client=True) as client:
         flow_run = client.read_flow_run(UUID(flow_run_id))
     return _find(_name(flow_run.expected_start_time, flow_run.name), flow_run_id)
 
 
 def _begin() -> str:
-    """Return the folder of this flow run, with its run.json; show that it is running."""
+    """Lock this flow run, and return its folder, which has a run.json from now on."""
     flow_run = prefect.runtime.flow_run
     locks.lock(flow_run.id)
     name = _name(flow_run.scheduled_start_time, flow_run.name)
@@ -296,7 +296,7 @@ def _begin() -> str:
 
 
 def _find(name: str, flow_run_id: str) -> tuple[str, bool]:
-    """Return the flow run's folder and True, or the first free name of its kind and False."""
+    """Return the flow run's folder and True, or the first free name for one and False."""
     for number in count(1):
         run = name if number == 1 else f"{name}-{number}"
         owner = read_run(run).get("flow_run_id")
@@ -318,7 +318,7 @@ def _results(run: str) -> dict[str, dict[str, str]]:
         files = storage(folder)
         keys = [key for key in files.files(run) if PurePosixPath(key).parent.name == records.FOLDER]
         for key, content in files.get_many(sorted(keys)).items():
-            with suppress(ValueError, LookupError, TypeError):  # damaged: not there
+            with suppress(ValueError, LookupError, TypeError):  # damaged: left out
                 record = json.loads(content)
                 file = f"{folder}/{record['file']}"
                 results[PurePosixPath(key).stem] = {"file": file, "sha256": record["sha256"]}
@@ -332,7 +332,7 @@ def _forget_if_empty(run: str) -> None:
 
 
 def _mark_in_prefect(flow_run_id: str) -> None:
-    """Give a flow run, and those within it, the state Crashed if they had not ended; tell of it."""
+    """Mark a flow run and its subflows as Crashed unless they had ended; send the message."""
     within = filters.FlowRunFilterParentFlowRunId(any_=[UUID(flow_run_id)])
     with get_client(sync_client=True) as client, suppress(ObjectNotFound):
         flow_runs = client.read_flow_runs(
@@ -349,7 +349,7 @@ def _mark_in_prefect(flow_run_id: str) -> None:
 
 
 def _interrupted(flow_run_id: str) -> str:
-    """Return how a run ended whose process was interrupted: Prefect knows on whose behalf."""
+    """Return the state of an interrupted run: Prefect knows whether it was cancelled or paused."""
     with suppress(Exception), get_client(sync_client=True) as client:  # the server may be gone
         state = client.read_flow_run(UUID(flow_run_id)).state
         if state and (state.is_cancelling() or state.is_cancelled()):
@@ -360,13 +360,13 @@ def _interrupted(flow_run_id: str) -> str:
 
 
 def _watch(flow_run_id: str) -> None:
-    """Interrupt the main thread when its run is cancelled, as Prefect's runner does for others."""
+    """Interrupt the main thread when its run is cancelled, as Prefect's runner does for its own."""
     state = ""
     while state != "Cancelled":
         time.sleep(LOOK_EVERY_SECONDS)
         state = _interrupted(flow_run_id)
     cancelled_runs.add(flow_run_id)
-    if hasattr(signal, "pthread_kill"):  # it wakes the thread, too, where it sleeps
+    if hasattr(signal, "pthread_kill"):  # this wakes a sleeping thread, too
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     else:
         interrupt_main(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Writes a new flow with one task, and a test of it, to begin with."""
+"""Writes a new flow with one task, and a test of it, to start from."""
 
 import keyword
 import re
@@ -8,7 +8,7 @@ from string import Template
 from runtime import settings
 from runtime.errors import UserError, printable
 
-MOST_CHARACTERS = 36  # with which each line of the two files stays short enough
+MOST_CHARACTERS = 36  # so that no line of the two files is too long
 RESERVED_BY_WINDOWS = re.compile(r"(aux|con|nul|prn|com\d|lpt\d)")
 
 FLOW = Template('''\
@@ -56,8 +56,8 @@ def test_$module(project: Path) -> None:
 def write_flow(name: str, taken: Container[str]) -> list[str]:
     """Write `flows/<name>.py` and `tests/test_<name>.py`; return these two paths.
 
-    `taken` are the names of the flows there are. Raises `UserError` for these, for names that the
-    files use themselves, for what is no name in Python or on Windows, and for a file that exists.
+    `taken` has the names of the existing flows. Raises `UserError` for these, for names that the
+    files use themselves, for names invalid in Python or on Windows, and for a file that exists.
     """
     module = name.replace("-", "_")
     flow = module.replace("_", "-")

@@ -20,12 +20,12 @@ CONSOLE_HANDLER = "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"  # Prefect's setting 
 
 
 def is_interactive() -> bool:
-    """Tell whether Python continues after a command, as in a notebook and in IDLE."""
+    """Return whether Python continues after a command, as in a notebook and in IDLE."""
     return hasattr(sys, "ps1") or "idlelib.run" in sys.modules
 
 
 def read(name: str) -> str:
-    """Return the text of a setting, "" where it is set nowhere."""
+    """Return the text of a setting, "" if it is not set."""
     return os.environ.get(name) or str(_in_file().get(name.lower(), ""))
 
 
@@ -35,7 +35,7 @@ def expand(path: str) -> Path:
 
 
 def pyproject() -> dict[str, Any]:
-    """Return what stands in pyproject.toml."""
+    """Return the content of pyproject.toml."""
     return _parsed(ROOT / "pyproject.toml")
 
 
@@ -55,7 +55,7 @@ def outputs() -> str:
     Raises `UserError` for anything else.
     """
     text = read("OUTPUTS").rstrip("/")
-    part = r"(?!\.+(/|$))[\w.@=+-]+"  # not only dots, which would lead elsewhere
+    part = r"(?!\.+(/|$))[\w.@=+-]+"  # not only dots, which lead to another folder
     if text and not re.fullmatch(rf"(s3|gs|az)://[a-z0-9][\w.-]+(/{part})*", text, re.ASCII):
         raise UserError(
             f"OUTPUTS={printable(text)!r} is not allowed: leave it empty for this folder, or name "
@@ -65,7 +65,7 @@ def outputs() -> str:
 
 
 def engine() -> str:
-    """Return where submitted tasks run; raise `UserError` for what is no engine."""
+    """Return where submitted tasks run; raise `UserError` for an unknown engine."""
     text = read("ENGINE") or "threads"
     if not re.fullmatch(
         r"threads|processes|dask|ray|(tcp|tls|ray)://([\w.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}", text
@@ -78,7 +78,7 @@ def engine() -> str:
 
 
 def keep_runs() -> int | None:
-    """Return how many runs are kept, None for all; raise `UserError` for what is no number."""
+    """Return how many runs are kept, None for all; raise `UserError` for anything else."""
     text = read("KEEP_RUNS") or "100"
     if text == "all":
         return None
@@ -90,9 +90,9 @@ def keep_runs() -> int | None:
 
 
 def warm() -> bool:
-    """Tell whether runs start warm while `ui` or `serve` runs (`server/warm.py`).
+    """Return whether runs start warm while `ui` or `serve` runs (`server/warm.py`).
 
-    That is on Linux. Raises `UserError` for anything but yes and no.
+    They do on Linux only. Raises `UserError` for anything but yes and no.
     """
     text = read("WARM") or "yes"
     if text not in ("yes", "no"):
@@ -101,7 +101,7 @@ def warm() -> bool:
 
 
 def notify() -> list[str]:
-    """Return the addresses that are told of runs that nobody watches: a text, or a list in TOML.
+    """Return the addresses for messages about runs that nobody watches: a text, or a TOML list.
 
     Raises `UserError` for one that Apprise does not know.
     """
@@ -110,7 +110,7 @@ def notify() -> list[str]:
     if addresses:
         from apprise import Apprise
 
-        logging.getLogger("apprise").disabled = True  # it would name them
+        logging.getLogger("apprise").disabled = True  # it would log them
     for address in addresses:
         if Apprise.instantiate(address) is None:
             raise UserError(
@@ -121,7 +121,7 @@ def notify() -> list[str]:
 
 
 def scheme(address: str) -> str:
-    """Return all of an address in NOTIFY that is no secret."""
+    """Return the part of an address in NOTIFY that is no secret."""
     return f"{printable(address.partition('://')[0], 20)}://…" if "://" in address else "…"
 
 

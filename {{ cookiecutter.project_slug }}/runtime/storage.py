@@ -1,6 +1,6 @@
 """Files under keys: in a folder of the project, or at the same path in the bucket of OUTPUTS.
 
-Both by one library, obstore. A file appears whole or not at all, and of two processes that create
+One library, obstore, serves both. A file appears whole or not at all, and if two processes create
 the same one, only one succeeds.
 """
 
@@ -40,7 +40,7 @@ class Storage:
             return obstore.get(self._store, key).bytes().to_bytes()
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """Return the bytes of those of the files that exist, by key."""
+        """Return the bytes of the files that exist, by key."""
 
         def get(key: str) -> dict[str, bytes]:
             try:
@@ -63,7 +63,7 @@ class Storage:
                 obstore.put(self._store, key, content, mode="create")
         except AlreadyExistsError:
             return False
-        except CannotWrite:  # it takes a hard link, which a USB stick (exFAT) does not have
+        except CannotWrite:  # it needs a hard link, which a USB stick (exFAT) does not have
             path = self._path(key)
             if not path.parent.is_dir():
                 raise
@@ -99,10 +99,10 @@ class Storage:
                     continue
 
     def delete_folder(self, folder: str, last: str) -> None:
-        """Delete a folder; in a bucket, its file with the name `last` goes last."""
+        """Delete a folder; in a bucket, its file `last` is deleted last."""
         if self.is_bucket:
             self.delete(sorted(self.files(folder), key=lambda key: key == f"{folder}/{last}"))
-        else:  # with what a killed process had begun to write; obstore would follow links
+        else:  # with the partial files of a killed process; obstore would follow links
             shutil.rmtree(self._path(folder), ignore_errors=True)
 
     def location(self, key: str = "") -> str:
@@ -144,8 +144,8 @@ class Storage:
             raise kind(f"{self.location()} cannot be used: {reason}: {advice}.") from None
 
 
-# How obstore's errors tell of credentials that are missing, unreadable or not accepted. Where it
-# has none, it asks the machine of a cloud for them, at one of these addresses.
+# Signs in obstore's errors of credentials that are missing, unreadable or not accepted. Without
+# any, obstore asks the metadata service of a cloud's machine, at one of these addresses.
 REFUSED = re.compile(r"status code: 40[013]|[Cc]redential|pem file|/latest/|/computeMetadata/")
 CREDENTIALS = {
     "s3": "see whether AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or those in ~/.aws, are right "
@@ -175,7 +175,7 @@ def _store(address: str | Path) -> Any:
 def _aws_profile() -> dict[str, str]:
     """Return keys and region from the files in ~/.aws, which obstore does not read by itself.
 
-    Environment variables come first; roles of machines and containers obstore finds itself.
+    Environment variables come first; obstore itself finds the roles of machines and containers.
     """
     profile = os.environ.get("AWS_PROFILE", "default")
     credentials = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
@@ -193,7 +193,7 @@ def _aws_profile() -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the words of the store, of the login or of the operating system in obstore's error."""
+    """Return the message of store, login or operating system that obstore's error contains."""
     text = getattr(error, "strerror", None) or str(error)
     words = (
         r'<Message>(.*?)</Message>|"error_description": ?"(.*?)"'

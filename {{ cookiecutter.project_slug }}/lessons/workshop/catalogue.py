@@ -1,4 +1,4 @@
-"""The lessons that there are, and their texts in two languages."""
+"""The lessons, and their texts in two languages."""
 
 import re
 import tomllib
@@ -15,7 +15,7 @@ LANGUAGES = ("en", "pt-BR")
 
 @dataclass(frozen=True)
 class Lesson:
-    """A folder such as `01_tasks`, with all that belongs to one lesson."""
+    """A folder such as `01_tasks`, with the files of one lesson."""
 
     folder: Path
 
@@ -59,7 +59,7 @@ class Lesson:
     def sentence(self, key: str, values: dict[str, Any], language: str) -> str:
         """Return the sentence of a finding: the lesson's own, or the one for all lessons.
 
-        One that is about a line of the exercise begins with it.
+        A sentence about a line of the exercise begins with the line's number.
         """
         texts = workshop_texts(language)
         text = (texts["findings"] | self.texts(language)["findings"])[key]

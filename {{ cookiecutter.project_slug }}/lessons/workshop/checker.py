@@ -1,4 +1,4 @@
-"""Checks exercises one after the other; in the terminal in the background, so that keys answer."""
+"""Checks exercises one after the other; for the terminal in a thread, so that keys respond."""
 
 import threading
 import time
@@ -45,7 +45,7 @@ class Checks:
         return outcome
 
     def interrupt(self) -> None:
-        """Let a check that runs end at once."""
+        """End a running check at once."""
         self._interrupted = True
         self._judge.kill()
 
@@ -55,13 +55,13 @@ class Checks:
 
 
 class Checker(threading.Thread):
-    """A thread that checks what is wanted last."""
+    """A thread that checks the exercise that was requested last."""
 
     def __init__(self, checks: Checks) -> None:
         """Take the checks to run; `start` begins."""
         super().__init__(daemon=True)
         self.error: BaseException | None = None
-        self.done = 0  # checks
+        self.done = 0  # checks so far
         self._checks = checks
         self._wanted: tuple[Lesson, str] | None = None
         self._busy_with: tuple[Lesson, str] | None = None
@@ -76,7 +76,7 @@ class Checker(threading.Thread):
             return not self._wanted and not self._busy_with
 
     def want(self, lesson: Lesson) -> None:
-        """Check an exercise as it is now; what takes long already gives way."""
+        """Request a check of an exercise as it is now; end a check that already takes long."""
         wanted = (lesson, fingerprint(lesson))
         with self._changed:
             if wanted == self._busy_with:
@@ -105,7 +105,7 @@ class Checker(threading.Thread):
                 self.done += 1
 
     def stop(self) -> None:
-        """End the check that runs, the judge and the thread."""
+        """End the running check, the judge and the thread."""
         with self._changed:
             self._stopping = True
             self._changed.notify()

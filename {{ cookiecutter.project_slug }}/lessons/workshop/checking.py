@@ -1,4 +1,4 @@
-"""Checks an exercise in a process of its own, and says what came of it."""
+"""Checks an exercise in a process of its own, and returns the outcome."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from lessons.workshop.catalogue import Lesson
 from runtime.errors import UserError
 from runtime.settings import ROOT
 
-LIMIT_SECONDS = 90  # a check takes one to ten; only a loop without end takes so long
+LIMIT_SECONDS = 90  # a check takes one to ten; only an endless loop takes so long
 GRACE_SECONDS = 10  # for what not even the judge can end
 
 
@@ -38,7 +38,7 @@ class Judge:
     """A process that checks exercises, started before it is needed: its imports take seconds."""
 
     def __init__(self, project: Path = ROOT) -> None:
-        """Start it, for the server that `start_server` has set this process up for.
+        """Start the process, for the server that `start_server` has set up.
 
         `project` is the folder whose workshop it runs.
         """
@@ -89,14 +89,14 @@ class Judge:
         return Outcome("endless" if killed else "ended")
 
     def wait_until_ready(self) -> None:
-        """Return when it has imported what checks need; raise `UserError` where it cannot."""
+        """Wait until it has imported what checks need; raise `UserError` if it cannot."""
         assert self._process.stdout is not None
         if not self._ready and self._process.stdout.readline() != "ready\n":
             raise UserError(f"The check could not start; {self._log} says why.")
         self._ready = True
 
     def _ask(self, order: str) -> str:
-        """Return the answer to an order; nothing where the process has ended before."""
+        """Return the answer to an order; "" if the process has ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(OSError):
@@ -109,7 +109,7 @@ class Judge:
         return self._spoilt or self._process.poll() is not None
 
     def kill(self) -> None:
-        """Let the process end, whatever it is doing; a check that runs comes back at once."""
+        """Kill the process, whatever it is doing; a running check returns at once."""
         self._process.kill()
 
     def stop(self) -> None:

@@ -1,8 +1,8 @@
 """The class at a glance: students report their checks to a Prefect server, the teacher reads them.
 
-A report is a flow run of the flow `lessons`, tagged with lesson and student. Nothing is sent but
-the student's name, the lesson, the outcome, the key of its sentence and the time. The server's
-REST API is spoken to as such, because importing Prefect's client takes longer than a check.
+A report is a flow run of the flow `lessons`, tagged with lesson and student. Only the student's
+name, the lesson, the outcome, the key of its sentence and the time are sent. The module uses the
+server's REST API directly, because importing Prefect's client takes longer than a check.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ STATES = {  # of the flow runs
     "joined": ("COMPLETED", "Joined"),
 }
 MOMENT_SECONDS = 1
-JOINED = ""  # in place of a lesson: a student is there
+JOINED = ""  # in place of a lesson: the student has joined
 # A server that thirty students have asked at once is slow, not away.
 TIMEOUT = httpx.Timeout(60, connect=10)
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
@@ -53,7 +53,7 @@ class Report:
 
 
 class Reporter:
-    """Sends reports in the background; what a server that is away has not got is kept in a file."""
+    """Sends reports in the background; a file keeps those that the server has not received yet."""
 
     def __init__(self, client: httpx.Client, student: str) -> None:
         """Begin to send what an earlier session has kept."""
@@ -63,14 +63,14 @@ class Reporter:
         self._kept = server.HOME / f"reports-to-send-{to_whom}.jsonl"
         self._changed = threading.Condition()
         self._stopping = False
-        self.reason = "away"  # why the last report that could not be sent was not
+        self.reason = "away"  # why the last failed report was not sent
         self._reports = self._read()
         self._add(Report(student, JOINED, "joined", _text(datetime.now(UTC)), id=uuid4().hex))
         self._thread = threading.Thread(target=self._send_all, daemon=True)
         self._thread.start()
 
     def report(self, lesson: Lesson, outcome: Outcome) -> None:
-        """Note a check; this takes no time. A lesson is solved once, however often it is told."""
+        """Queue a report without waiting; a solved lesson counts once, however often reported."""
         time, known_as = datetime.now(UTC), uuid4().hex
         if outcome.passed and (solved_at := progress.solved_at(lesson)):
             time = solved_at
@@ -88,9 +88,9 @@ class Reporter:
             self._changed.notify()
 
     def stop(self, slow: Callable[[], None] = lambda: None) -> int:
-        """Wait until all is sent or the server is away; return how many reports are kept.
+        """Wait until all is sent or sending fails; return the number of reports that are kept.
 
-        `slow` is called where that takes longer than a moment.
+        `slow` is called if that takes longer than MOMENT_SECONDS.
         """
         with self._changed:
             self._stopping = True
@@ -145,9 +145,9 @@ def sha256(text: str) -> str:
 
 
 def client_for(api_url: str, auth: str | None, texts: dict[str, Any]) -> httpx.Client:
-    """Return a client for a Prefect server; `auth` is `user:password`, as Prefect has it.
+    """Return a client for a Prefect server; `auth` is `user:password`, as in Prefect's setting.
 
-    Raises `UserError` for what is no address.
+    Raises `UserError` for an invalid address.
     """
     if not re.fullmatch(r"https?://[^/\s]+/api/?", api_url):
         raise UserError(fill(texts["no_address"], {"address": api_url}))
@@ -167,7 +167,7 @@ def reason(error: Exception) -> str:
 
 
 def student_name(name: str | None, texts: dict[str, Any]) -> str:
-    """Return a name in one line; raise `UserError` for none and for one that is too long."""
+    """Return a name in one line; raise `UserError` for a missing, long or unprintable one."""
     shown = " ".join((name or "").split())
     if not shown or not shown.isprintable() or len(shown) > LONGEST_NAME:
         raise UserError(fill(texts["no_name"], {"longest": LONGEST_NAME}))
@@ -175,18 +175,18 @@ def student_name(name: str | None, texts: dict[str, Any]) -> str:
 
 
 def _introduce(client: httpx.Client) -> None:
-    """Take the token that a server may ask for, so that no web page gives it orders (CSRF).
+    """Get the token that a server may require, as a protection against other web pages (CSRF).
 
-    Raises `httpx.HTTPError` where the server is away or refuses.
+    Raises `httpx.HTTPError` if the server is out of reach or refuses.
     """
     ours = client.headers.setdefault("Prefect-Csrf-Client", uuid4().hex)
     answer = client.get("/csrf-token", params={"client": ours})
-    if answer.status_code != httpx.codes.UNPROCESSABLE_ENTITY:  # which says: it asks for none
+    if answer.status_code != httpx.codes.UNPROCESSABLE_ENTITY:  # it asks for none
         client.headers["Prefect-Csrf-Token"] = answer.raise_for_status().json()["token"]
 
 
 def send(client: httpx.Client, report: Report) -> None:
-    """Make a flow run of a report; raise `httpx.HTTPError` where that fails."""
+    """Create a flow run for a report; raise `httpx.HTTPError` if that fails."""
     _introduce(client)
     flow = client.post("/flows/", json={"name": FLOW}).raise_for_status().json()
     kind, name = STATES[report.outcome]

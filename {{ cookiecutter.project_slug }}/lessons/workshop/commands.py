@@ -14,7 +14,7 @@ from lessons.workshop.catalogue import fill, find_lesson, find_lessons
 from runtime.server import use_server, wait_until_ready
 from runtime.settings import ROOT
 
-# What is slow to import, is imported where it is used: `--help` answers at once.
+# Slow imports are made where they are used: `--help` answers at once.
 Language = Annotated[Literal["en", "pt-BR"] | None, Parameter(help="Language of the sentences.")]
 Class = Annotated[
     str | None,
@@ -52,7 +52,7 @@ def watch(
 
     chosen = _language(language)
     console = Console(highlight=False)
-    environment = dict(os.environ)  # before the session takes out Prefect's settings
+    environment = dict(os.environ)  # before the session removes Prefect's settings
     with open_session(chosen, class_, name) as checks:
         knows_keys = sys.stdin.isatty() and not console.is_dumb_terminal
         if once or not (plain or (knows_keys and console.is_terminal)):
@@ -80,7 +80,7 @@ def check(
     Parameters
     ----------
     number
-        Number of the lesson; all where it is left out.
+        Number of the lesson; all lessons by default.
     """
     from lessons.workshop.session import open_session
 
@@ -170,7 +170,7 @@ def reset(number: int, *, language: Language = None) -> None:
 
 @app.command
 def report(*, language: Language = None) -> None:
-    """Write what was solved when to reports/lessons.md, and print it."""
+    """Write when each lesson was solved to reports/lessons.md, and print it."""
     from lessons.workshop.reports import write_report
 
     print(write_report(_language(language)))
@@ -183,8 +183,8 @@ def show_class(server: str | None = None, *, language: Language = None) -> None:
     Parameters
     ----------
     server
-        Address of the API of the class's Prefect server; PREFECT_API_URL where it is left out,
-        else a server on this machine.
+        Address of the API of the class's Prefect server; by default PREFECT_API_URL, else a server
+        on this machine.
     """
     from lessons.workshop.reports import write_class
 

@@ -1,4 +1,4 @@
-"""What a check has in its hands: the student's file, loaded and run, and what came of it."""
+"""The student's file as a check uses it: loaded, called and run, with what Prefect recorded."""
 
 import contextlib
 import importlib.util
@@ -29,14 +29,14 @@ class Finding(Exception):
     """What is not right yet: the key of a sentence in texts.*.toml, and values for its gaps."""
 
     def __init__(self, key: str, **values: Any) -> None:
-        """Keep the values as text: they are shown, and sent from process to process."""
+        """Keep the values as text: they are shown, and sent between processes."""
         super().__init__(key, values)
         self.key = key
         self.values = {name: str(value) for name, value in values.items()}
 
 
 def expect(condition: object, key: str, **values: Any) -> None:
-    """Go on where the condition is true; else end the check with the sentence `key`."""
+    """Return if the condition is true; else end the check with the sentence `key`."""
     if not condition:
         raise Finding(key, **values)
 
@@ -47,10 +47,10 @@ def a_word() -> str:
 
 
 def a_table(rows: int = 0) -> pd.DataFrame:
-    """Return flowers that nobody has measured, in the columns of data/raw/iris.csv.
+    """Return a table of invented flowers, with the columns of data/raw/iris.csv.
 
-    Each of three classes with names that nobody can guess has `rows` / 3 rows (by default a
-    number of its own for each call, from 12 to 40); no two rows are the same.
+    Each of three classes with names that nobody can guess has `rows` // 3 rows (by default a
+    random number from 12 to 40); no two rows are the same.
     """
     each = rows // 3 or random.randint(12, 40)  # noqa: S311
     columns = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
@@ -63,7 +63,7 @@ def a_table(rows: int = 0) -> pd.DataFrame:
 class Exercise:
     """The student's file, in a copy of the project that is the current folder and has no outputs.
 
-    Whatever goes wrong in the student's code ends the check with a `Finding` that names the line.
+    Any error in the student's code ends the check with a `Finding` that names the line.
     """
 
     def __init__(self, file: Path, folder: Path) -> None:
@@ -75,7 +75,7 @@ class Exercise:
             self.module = self._load()
 
     def get(self, name: str) -> Any:
-        """Return what the student's file calls `name`; else the finding is `missing`."""
+        """Return the object `name` of the student's file; else the finding is `missing`."""
         expect(hasattr(self.module, name), "missing", name=name)
         return getattr(self.module, name)
 
@@ -115,12 +115,12 @@ class Exercise:
         run = self.try_run(function, *args, **kwargs)
         if run.error is not None:
             raise finding_of(run.error, self.file)
-        # Prefect makes a state of a future that a flow returns.
+        # Prefect turns a future that a flow returns into a state.
         expect(not isinstance(run.result, State), "future", name=run.flow_name)
         return run
 
     def try_run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Run:
-        """Run a flow as `run` does, and return what is recorded of it also where it fails."""
+        """Run a flow as `run` does, and return what is recorded of it even if it fails."""
         flow_to_run: Any = function
         if not isinstance(function, Flow):
 
@@ -138,7 +138,7 @@ class Exercise:
         return read_run(state.state_details.flow_run_id, result)
 
     def runs_of(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Run]:
-        """Call a function of the student's; return the flow runs that were started by that."""
+        """Call a function of the student's; return the flow runs that it started."""
         mark = uuid4().hex
         with tags(mark):
             self.call(function, *args, **kwargs)
@@ -146,7 +146,7 @@ class Exercise:
         return [run for run in runs if run.record.parent_task_run_id is None]
 
     def run_script(self) -> list[Run]:
-        """Run the file as `python exercise.py` does; return the flow runs of that."""
+        """Run the file as `python exercise.py` does; return the flow runs that it started."""
         return self.runs_of(runpy.run_path, str(self.file), run_name="__main__")
 
     def files(self, pattern: str = "**/*") -> list[str]:
@@ -156,10 +156,10 @@ class Exercise:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Serving]:
-        """Run the file as `python exercise.py` does, until the block ends; give what it serves.
+        """Run the file as `python exercise.py` does, until the block ends; yield what it serves.
 
-        `.deployments` are known to the server then, and `.run(deployment, **parameters)` starts a
-        run of one and waits for its end. The finding is `serves_nothing` where there are none.
+        Its `.deployments` are known to the server, and `.run(deployment, **parameters)` starts a
+        run of one and waits for its end. The finding is `serves_nothing` if there are none.
         """
         with contextlib.ExitStack() as until_the_end:
             with self._student_at_work():
@@ -175,7 +175,7 @@ class Exercise:
         except (UnicodeDecodeError, SyntaxError) as error:
             raise Finding("not_utf_8") from error
         expect(re.sub(r"#.*", "", text).strip(), "empty_file")
-        # What it imports of the project may have been edited since the last check.
+        # The project's modules that it imports may have been edited since the last check.
         for name in [name for name in sys.modules if name.partition(".")[0] in RELOADED]:
             del sys.modules[name]
         spec = importlib.util.spec_from_file_location("exercise", self.file)
@@ -198,7 +198,7 @@ class Exercise:
 
 
 def finding_of(error: BaseException, file: Path) -> Finding:
-    """Return what is to be said of an error in the student's code."""
+    """Return the finding for an error in the student's code."""
     line = _last_line(error, file)
     if isinstance(error, SyntaxError) and error.filename in (str(file), None):
         line = error.lineno or 1

@@ -1,8 +1,8 @@
-"""Grades what a class has handed in with the teacher's own checks: a CSV file and a page.
+"""Grades a class's submissions with the teacher's own checks, into a CSV file and a page.
 
-Nothing in a zip is trusted. Each exercise is checked by a process of its own in a copy of the
-project of its own, which both end with it: what it writes there, no other check sees. It still
-runs with the rights of whoever grades; the page for teachers says what follows from that.
+Nothing in a zip is trusted. Each exercise is checked in a process and a copy of the project of its
+own, which both end with the check: no other check sees what it writes there. It still runs with
+the rights of whoever grades; the page for teachers says what follows from that.
 """
 
 import html
@@ -35,7 +35,7 @@ LONGEST_SENTENCE = 500
 
 @dataclass(frozen=True)
 class Grade:
-    """What came of a zip."""
+    """The result of grading one zip."""
 
     file: str
     submission: Submission
@@ -53,10 +53,10 @@ class Grade:
 
 
 def grade_all(folder: Path, language: str, limit_seconds: float) -> Iterator[str]:
-    """Grade each zip in a folder, and those below it; yield a line for each, and one at the end.
+    """Grade each zip in a folder and its subfolders; yield a line for each, and one at the end.
 
-    The files are written after each student. Raises `UserError` where the folder has no zip, and
-    where checks cannot be started.
+    The files are written after each student. Raises `UserError` if the folder has no zip, and if
+    checks cannot be started.
     """
     texts, lessons = workshop_texts(language), {lesson.name: lesson for lesson in find_lessons()}
     files = sorted(folder.rglob("*.zip"))
@@ -80,7 +80,7 @@ def grade_all(folder: Path, language: str, limit_seconds: float) -> Iterator[str
 
 
 def _check(name: str, content: bytes, limit_seconds: float) -> Outcome:
-    """Return what the check of a lesson says of an exercise; raise `UserError` if it cannot."""
+    """Return the outcome of checking an exercise; raise `UserError` if the check cannot start."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         project, exercise = Path(folder, "project"), Path(folder, "exercise.py")
         exercise.write_bytes(content)
@@ -99,7 +99,7 @@ def _check(name: str, content: bytes, limit_seconds: float) -> Outcome:
             except (UserError, LookupError, TypeError, ValueError) as error:
                 found.append(error)
 
-        # What an exercise has started may keep the judge's pipe open: that is not waited for.
+        # A process that an exercise has started may keep the judge's pipe open: do not wait for it.
         thread = threading.Thread(target=ask, daemon=True)
         thread.start()
         thread.join(START_SECONDS + limit_seconds + 2 * GRACE_SECONDS)
@@ -107,7 +107,7 @@ def _check(name: str, content: bytes, limit_seconds: float) -> Outcome:
     outcome = found[0] if found else Outcome("endless")
     if isinstance(outcome, UserError):
         raise outcome
-    # Any other error comes from an answer that the exercise has written in the judge's place.
+    # Any other error comes from an answer that the exercise has written in place of the judge's.
     return outcome if isinstance(outcome, Outcome) else Outcome("ended")
 
 

@@ -2,7 +2,7 @@
 
 It imports what takes seconds, says that it is ready, and waits for orders on its standard input,
 one JSON object a line; each is answered by a line, which also says whether the file has spoilt
-something for the next one. See `Judge` in checking.py, the other end.
+something for the next check. `Judge` in checking.py is the other end.
 Whatever the student's code does to this process, the workshop itself continues.
 """
 
@@ -37,7 +37,7 @@ class Reporter:
         self.passed = 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Look at one part of one test."""
+        """Keep the first finding of a test's phases."""
         self.passed += report.when == "call" and report.passed
         self.finding = self.finding or getattr(report, "finding", None)
 
@@ -46,7 +46,7 @@ def judge(order: dict[str, Any]) -> dict[str, Any]:
     """Return the first finding of a check, its `key` and its `values`; no key: all is right."""
     reporter = Reporter()
     with Path(order["trace"]).open("w", encoding="utf-8") as trace:
-        # It writes where the code is and ends this process, even out of a loop without end.
+        # At the limit, it writes where the code is and ends this process, even in an endless loop.
         faulthandler.dump_traceback_later(order["limit_seconds"], exit=True, file=trace)
         ended = pytest.main(
             [
@@ -54,7 +54,7 @@ def judge(order: dict[str, Any]) -> dict[str, Any]:
                 f"--exercise={order['exercise']}",
                 f"--basetemp={order['folder']}",
                 "-p",
-                "no:faulthandler",  # it would call off the one above
+                "no:faulthandler",  # it would cancel the one above
                 "-p",
                 "no:unraisableexception",  # it looks for garbage five times
             ],
@@ -78,7 +78,7 @@ class Surroundings:
         self._functions = _functions()
 
     def are_spoilt(self) -> bool:
-        """Tell whether a variable of the environment, a thread or another module has changed."""
+        """Return whether an environment variable, a thread or another module has changed."""
         now = _functions()
         return (
             dict(os.environ) != self._environment
@@ -99,16 +99,16 @@ def _functions() -> dict[tuple[str, str], Any]:
 
 
 def main() -> None:
-    """Answer orders until there are no more; no print of the student's gets into an answer."""
-    os.environ.pop("PYTEST_CURRENT_TEST", None)  # a check would take it away
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # those of others take seconds to import
+    """Answer orders until there are no more; keep the student's prints out of the answers."""
+    os.environ.pop("PYTEST_CURRENT_TEST", None)  # a check would remove it
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # others' plugins take seconds to import
     nowhere = os.open(os.devnull, os.O_RDWR)
     orders = os.fdopen(os.dup(0), encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)
     surroundings = Surroundings()
-    gc.freeze()  # pytest looks for garbage at its end: a third of a second for all that is imported
+    gc.freeze()  # pytest collects garbage at its end: a third of a second for all imports
     gc.enable()
     print("ready", file=answers, flush=True)
     # At its end, a flow run waits up to a second for its heartbeat; nobody listens to it here.
@@ -116,7 +116,7 @@ def main() -> None:
         for line in orders:
             answer = judge(json.loads(line)) | {"spoilt": surroundings.are_spoilt()}
             print(json.dumps(answer), file=answers, flush=True)
-    os._exit(0)  # not even a thread of the student's keeps it
+    os._exit(0)  # not even a student's thread keeps it alive
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ if sys.platform == "win32":
         yield
 
     def pressed() -> str:
-        """Return the key that was pressed, after a short while an empty text."""
+        """Return the key that was pressed, after WAIT_SECONDS an empty text."""
         deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:
             if msvcrt.kbhit():
@@ -51,12 +51,12 @@ else:
         finally:
             termios.tcsetattr(sys.stdin, termios.TCSAFLUSH, before)
 
-    waiting: list[str] = []  # keys that came at once, by a quick hand
+    waiting: list[str] = []  # keys that were read together, from quick typing
 
     def pressed() -> str:
-        """Return the key that was pressed, after a short while an empty text.
+        """Return the key that was pressed, after WAIT_SECONDS an empty text.
 
-        An arrow or a function key comes as several characters, and is no key here.
+        An arrow or a function key comes as several characters, and is ignored.
         """
         if waiting:
             return waiting.pop(0)

@@ -1,4 +1,4 @@
-"""Beginners' mistakes in Python and Prefect, known by the errors that they end in.
+"""Beginners' mistakes in Python and Prefect, recognized by the errors that they cause.
 
 Each has a sentence under its key in `[findings]` of texts.*.toml, and a file that a beginner wrote
 in `tests/lessons/any.toml` of the template.
@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import prefect
 
-LONGEST_REASON = 200  # letters
+LONGEST_REASON = 200  # characters
 
 
 class Mistake(NamedTuple):
-    """How a mistake is known; named groups of the patterns are values for its sentence."""
+    """How a mistake is recognized; named groups of the patterns are values for its sentence."""
 
     key: str
     error: str  # the names of the error's class, as a regular expression
@@ -65,7 +65,7 @@ CALLED = r"(?P<name>\w+)(\(\)|'):? "  # "f() takes ...", "... for function 'f': 
 
 # The first that fits counts.
 MISTAKES = [
-    # What the article has, and Prefect 3 has not.
+    # What the article uses, and Prefect 3 no longer has.
     Mistake("article_parameter", "ImportError|NameError", r"name 'Parameter'"),
     Mistake("article_with", "TypeError", line=r"^\s*with +(prefect\.)?[Ff]low\b"),
     Mistake("article_with", "TypeError", r"'(Flow|partial|function)' .*context manager"),
@@ -196,7 +196,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _known_names(error: BaseException) -> list[str]:
-    """Return the names that could have stood where an error found an unknown one."""
+    """Return the valid names at the place where an error found an unknown one."""
     if isinstance(error, ImportError):
         module = sys.modules.get(error.name or "")
         return [*dir(module), *getattr(module, "__all__", [])]
@@ -209,7 +209,7 @@ def _known_names(error: BaseException) -> list[str]:
 
 
 def _arguments(message: str, frame: FrameType | None) -> list[str]:
-    """Return the arguments of the function that was given an unknown one."""
+    """Return the parameters of the function that was given an unknown argument."""
     if signature := re.search(r"has signature '(.*)' but", message):  # a task or a flow
         return re.findall(r"(\w+)(?=:|=|,|$)", signature[1])
     called = message.partition("(")[0]

@@ -21,13 +21,13 @@ END = "end"  # of the input
 
 @dataclass
 class PlainTerminal(Terminal):
-    """Prints what is new on the screen; a key is a line, and the end of the input is `q`."""
+    """Prints what is new on the screen; a key is typed as a line, the end of the input is `q`."""
 
     last_lines: list[str] = field(default_factory=list)  # what the screen shows now
     runs_exercise: bool = False
 
     def watch(self) -> None:
-        """Show, check and answer keys until `q`; raise what makes checks impossible."""
+        """Show, check and answer keys until `q`; raise an error that makes checks impossible."""
         super().watch()
         self._show()
 
@@ -90,7 +90,7 @@ class PlainTerminal(Terminal):
             self.runs_exercise = False
 
     def _edit(self) -> None:
-        """Open the exercise, in an editor with a window of its own: this one reads the keys."""
+        """Open the exercise in an editor with a window of its own: this terminal reads the keys."""
         editor = programs.find_editor()
         if editor and programs.waits(editor):
             self.note = self._sentence("no_editor", editor=programs.wanted_editor())

@@ -1,4 +1,4 @@
-"""What the checks share: the student's file as `exercise`, and sentences in place of tracebacks."""
+"""The checks' pytest plugin: the student's file as `exercise`, sentences instead of tracebacks."""
 
 import os
 import shutil
@@ -24,13 +24,13 @@ COPIED = ("data/raw", "prefect.toml", "params.json", "pyproject.toml")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let another file take the place of exercise.py."""
+    """Add an option for a file to check in place of exercise.py."""
     parser.addoption("--exercise", type=Path, help="file to check in the place of exercise.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def server() -> None:
-    """The server, which answers by now."""
+    """Wait until the server answers."""
     if SERVER:
         wait_until_ready(SERVER)
 
@@ -56,7 +56,7 @@ def exercise(
     shutil.copy(given, file)
     monkeypatch.chdir(root)
     monkeypatch.setattr(settings, "ROOT", root)  # outputs stay in the copy
-    # Errors arrive as Prefect raises them: the check words them, as it does in every lesson.
+    # Errors arrive as Prefect raises them: the check turns them into sentences, as in every lesson.
     monkeypatch.setattr(direct, "main_py_runs_here", lambda: True)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(sys, "argv", [str(file)])
@@ -69,7 +69,7 @@ def exercise(
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Say a finding in a sentence; the report also keeps its key and its values."""
+    """Report a finding as a sentence; the report also keeps its key and its values."""
     from lessons.workshop.exercise import Finding
 
     report = yield
@@ -79,7 +79,7 @@ def pytest_runtest_makereport(
     if isinstance(error, Finding):
         key, values = error.key, error.values
         report.longrepr = Lesson(item.path.parent).sentence(key, values, chosen_language())
-    else:  # the check itself is at a loss: whoever wrote it gets the traceback
+    else:  # the check itself failed: its author gets the traceback
         key, values = "check_failed", {"error": f"{type(error).__name__}: {error}"}
     vars(report)["finding"] = {"key": key, "values": values}
     return report

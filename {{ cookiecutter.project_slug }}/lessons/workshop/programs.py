@@ -18,7 +18,7 @@ DOES_NOT_WAIT = "code"  # it opens a window of its own, and the workshop continu
 def run_exercise(
     lesson: Lesson, environment: Mapping[str, str], pressed: Callable[[], str]
 ) -> None:
-    """Run an exercise as `main.py lessons run` does; q or Ctrl-C stops it, a second one at once.
+    """Run an exercise as `main.py lessons run` does; q or Ctrl-C ends it, a second one kills it.
 
     Its output goes to the terminal. It reads nothing there: the keys are for the workshop.
     """
@@ -48,14 +48,14 @@ def find_editor() -> list[str]:
     wanted = wanted_editor()
     try:
         words = [wanted] if shutil.which(wanted) else shlex.split(wanted, posix=os.name != "nt")
-    except ValueError:  # a quotation mark that nothing closes
+    except ValueError:  # an unclosed quotation mark
         return []
     program = shutil.which(words[0].strip('"')) if words else None
     return [program, *words[1:]] if program else []
 
 
 def waits(editor: list[str]) -> bool:
-    """Tell whether the workshop has to wait until an editor is closed."""
+    """Return whether the workshop has to wait until an editor is closed."""
     return Path(editor[0]).stem.lower() != DOES_NOT_WAIT
 
 

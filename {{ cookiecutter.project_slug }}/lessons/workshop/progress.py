@@ -1,7 +1,7 @@
-"""What the last check of each exercise said: kept until the exercise changes.
+"""The outcome of the last check of each exercise, kept until the exercise changes.
 
-Nothing here is told apart from the checks: an outcome counts only for the very text that was
-checked, so whoever edits, resets or deletes an exercise has to pass its check again.
+Only checks decide: an outcome counts for exactly the text that was checked, so whoever edits,
+resets or deletes an exercise has to pass its check again.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from runtime.settings import ROOT
 
 
 def fingerprint(lesson: Lesson) -> str:
-    """Return a text that is another one when the exercise or its check has changed."""
+    """Return a hash in hex digits of the exercise and its check."""
     digest = hashlib.sha256()
     for path in (lesson.exercise, lesson.folder / "test_lesson.py"):
         with contextlib.suppress(OSError):
@@ -32,7 +32,7 @@ def fingerprint(lesson: Lesson) -> str:
 
 
 def outcome_of(lesson: Lesson) -> Outcome | None:
-    """Return what the check has said of the exercise as it is now; None where it was not asked."""
+    """Return the outcome for the exercise as it is now; None if it was not checked."""
     entry = _read().get(lesson.name, {})
     if entry.get("fingerprint") != fingerprint(lesson):
         return None
@@ -40,13 +40,13 @@ def outcome_of(lesson: Lesson) -> Outcome | None:
 
 
 def is_solved(lesson: Lesson) -> bool:
-    """Tell whether the exercise as it is now has passed its check."""
+    """Return whether the exercise as it is now has passed its check."""
     outcome = outcome_of(lesson)
     return outcome is not None and outcome.passed
 
 
 def solved_at(lesson: Lesson) -> datetime | None:
-    """Return when a check of a solved lesson was passed for the first time, in UTC."""
+    """Return when a solved lesson first passed its check, in UTC; None for an open one."""
     when = _read().get(lesson.name, {}).get("solved_at")
     return datetime.fromisoformat(when) if when and is_solved(lesson) else None
 
@@ -70,7 +70,7 @@ def keep(lesson: Lesson, checked: str, outcome: Outcome) -> None:
 
 
 def is_as_delivered(lesson: Lesson) -> bool:
-    """Tell whether nobody has changed the exercise yet: then its check need not be asked."""
+    """Return whether the exercise is still unchanged: then it need not be checked."""
     try:
         return lesson.original.read_bytes() == lesson.exercise.read_bytes()
     except OSError:
@@ -78,7 +78,7 @@ def is_as_delivered(lesson: Lesson) -> bool:
 
 
 def put_in_place(lesson: Lesson, source: Path, language: str) -> str:
-    """Make a copy of `source` the exercise; say where the student's own file is kept now.
+    """Replace the exercise by a copy of `source`; return a sentence on where the old file is kept.
 
     Raises `UserError` where there is no `source`.
     """

@@ -70,7 +70,7 @@ class Run:
         ]
 
     def states(self, name: str) -> list[str]:
-        """Return the states in which the runs of a task ended; none where it never ran."""
+        """Return the states in which the runs of a task ended; [] if it never ran."""
         return [task.state for task in self.tasks if task.name == name]
 
     @cached_property
@@ -127,8 +127,8 @@ def _state(record: FlowRun | TaskRun) -> str:
 def _task_runs(flow_run: UUID) -> list[TaskRun]:
     """Return the task runs of a flow run, once all that ended here are recorded as ended.
 
-    Prefect sends that in the background. However slow it is, half of a record would blame the
-    student: so nothing here gives up, and a check has its limit.
+    Prefect sends that in the background. Half of a record would blame the student: so this waits
+    however long it takes, and only the check has a time limit.
     """
     messages = ENDED.messages.get(str(flow_run), {})
     wanted = FlowRunFilter.model_validate({"id": {"any_": [flow_run]}})
@@ -142,7 +142,7 @@ def _task_runs(flow_run: UUID) -> list[TaskRun]:
 
 
 def _has_ended(task_run: TaskRun, messages: dict[str, str]) -> bool:
-    """Tell whether a task run is recorded as ended.
+    """Return whether a task run is recorded as ended.
 
     The name of a final state may differ from the log's: a result that cannot be written turns
     `Completed` into `RolledBack`.
@@ -154,7 +154,7 @@ def _has_ended(task_run: TaskRun, messages: dict[str, str]) -> bool:
 
 ENDED_IN = "Finished in state "
 ROLLED_BACK = "RolledBack"
-# How the messages begin by which Prefect says that a result is not kept.
+# The beginnings of Prefect's messages that a result is not kept.
 NOT_KEPT = (
     "Encountered an error while serializing result",
     "An error was encountered while committing transaction",
@@ -163,7 +163,7 @@ NOT_KEPT = (
 
 
 class _Ended(logging.Handler):
-    """Notes the last message of each task run that has ended in this process, which says how.
+    """Notes the last message of each task run that has ended in this process: it names the state.
 
     That may be `NotReady`, which is no final state: such a task never began.
     """

@@ -1,4 +1,4 @@
-"""What was solved when: one student's page, and the table of a class."""
+"""When each lesson was solved: one student's page, and the table of a class."""
 
 import contextlib
 import csv
@@ -32,7 +32,7 @@ STARTS_A_FORMULA = ("=", "+", "-", "@", "\t")  # in a spreadsheet
 
 
 def write_report(language: str) -> str:
-    """Write and return, in Markdown, which lessons are solved since when."""
+    """Write when each lesson was solved to reports/lessons.md; return its text, in Markdown."""
     texts, lessons = workshop_texts(language), find_lessons()
     lines = [
         f"# {texts['report_title']}",
@@ -78,7 +78,7 @@ def write_class(api_url: str | None, language: str) -> str:
 
 
 def _by_student(reports: list[Report]) -> dict[str, dict[str, list[Report]]]:
-    """Return the reports of each student of each lesson, sorted by name and time."""
+    """Return the reports by student and lesson, sorted by name and time."""
     found: dict[str, dict[str, list[Report]]] = defaultdict(lambda: defaultdict(list))
     for report in sorted(reports, key=lambda report: (report.student.casefold(), report.time)):
         found[report.student][report.lesson].append(report)
@@ -107,7 +107,7 @@ def _cell(reports: list[Report]) -> Text:
 def _where_help_is_due(
     found: dict[str, dict[str, list[Report]]], texts: dict[str, Any], language: str
 ) -> Iterator[str]:
-    """Yield what many students are stuck at, who has checked nothing yet, and who is idle."""
+    """Yield where many students are stuck, who has checked nothing yet, and who is idle."""
     lessons = {lesson.name: lesson for lesson in find_lessons()}
     stuck: Counter[tuple[str, str]] = Counter()
     for by_lesson in found.values():
@@ -116,7 +116,7 @@ def _where_help_is_due(
                 stuck[name, reports[-1].finding] += 1
     for (name, key), number in stuck.most_common(MOST_FINDINGS):
         with contextlib.suppress(LookupError):  # a finding of another release
-            # Only its key was sent: what a student has written does not fill the gaps.
+            # Only its key was sent: the gaps have no values.
             sentence = re.sub(r"{\w+}", "…", lessons[name].sentence(key, {}, language))
             values = {"number": number, "all": len(found), "sentence": sentence}
             yield fill(texts["class_stuck"], values | {"lesson": lessons[name].number})
@@ -145,7 +145,7 @@ def _rows(found: dict[str, dict[str, list[Report]]]) -> Iterator[list[str]]:
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
-    """Write rows of texts, such that Excel reads UTF-8 and takes nothing for a formula."""
+    """Write rows of texts so that Excel reads them as UTF-8 and none as a formula."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Writes the files of a new lesson, which pass their own check, to begin with."""
+"""Writes the files of a new lesson to start from, which pass their own check."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ LONGEST_NAME = 30
 def write_lesson(name: str, language: str) -> Lesson:
     """Write the seven files of a lesson after the last one, and the copy that `reset` takes.
 
-    Raises `UserError` for what is no name of one, and for that of a lesson that exists.
+    Raises `UserError` for an invalid name, and for that of an existing lesson.
     """
     lessons = find_lessons()
     if (
@@ -29,7 +29,7 @@ def write_lesson(name: str, language: str) -> Lesson:
     title = name.replace("_", " ").capitalize()
     values = {"name": lesson.name, "number": number, "title": title}
     for file in SKELETON.glob("*.txt"):
-        # `name` is a gap of the sentences, too, which stays open.
+        # The sentences have a gap `name` of their own, which stays open.
         known = {**values, "name": "{name}"} if file.stem.endswith(".toml") else values
         text = fill(file.read_text(encoding="utf-8"), known)
         (lesson.folder / file.stem).write_text(text, encoding="utf-8", newline="\n")

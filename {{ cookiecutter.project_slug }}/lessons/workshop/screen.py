@@ -24,7 +24,7 @@ QUESTION = re.compile(r"<details>\s*<summary>(.+?)</summary>\s*(.+?)\s*</details
 
 @dataclass(frozen=True)
 class Part:
-    """A paragraph; where a window is too small, the one with the highest `spare` goes first."""
+    """A paragraph; if a window is too small, the one with the highest `spare` is dropped first."""
 
     content: Text
     spare: int = 0
@@ -50,7 +50,7 @@ def progress_line(lessons: Sequence[Lesson], language: str) -> str:
 def lesson_parts(
     lesson: Lesson, outcome: Outcome | None, hints: int, note: str, language: str
 ) -> list[Part]:
-    """Return one lesson: what to do, what came of it, the hints asked for, and a `note`."""
+    """Return one lesson: the task, the outcome, the hints asked for, and a `note`."""
     own, texts = lesson.texts(language), workshop_texts(language)
     files = [path.relative_to(ROOT) for path in (lesson.page(language), lesson.exercise)]
     page, exercise = (str(path) for path in files)
@@ -66,7 +66,7 @@ def lesson_parts(
         parts.append(Part(Text(texts["all_right" if all_solved else "is_right"], style=RIGHT)))
     else:
         sentence = lesson.sentence(outcome.key, outcome.values, language)
-        # A hint was asked for by someone who has read this.
+        # Whoever has asked for a hint has read this.
         parts.append(
             Part(Text.assemble((texts["is_open"], OPEN), " ", sentence), spare=1 if hints else 0)
         )
@@ -83,7 +83,7 @@ def page_screens(page: str, answers: str, console: Console) -> list[Segments]:
     texts = [QUESTION.sub(r"- \1", page)]
     if solved:
         texts.append("\n\n".join([f"## {answers}", *solved]))
-    # Below are what the keys do, in up to two lines, and the cursor.
+    # Below stand the keys, in up to two lines, and the cursor.
     height = max(console.height - 4, 1)
     screens = []
     for text in texts:
@@ -109,7 +109,7 @@ def list_parts(
 
 
 def line_of(lesson: Lesson, language: str, is_current: bool = False) -> Text:
-    """Return a lesson and how it stands, in a line."""
+    """Return a line with a lesson and its state."""
     solved = progress.is_solved(lesson)
     state = workshop_texts(language)["solved" if solved else "not_solved"]
     mark = "> " if is_current else "  "
@@ -145,7 +145,7 @@ def show(console: Console, lessons: Sequence[Lesson], parts: Sequence[Part], key
 
 
 def clear(console: Console) -> None:
-    """Clear the window, also in a console of Windows that knows no escape sequences."""
+    """Clear the window, even in a Windows console without escape sequences."""
     if console.legacy_windows:
         os.system("cls")  # noqa: S605, S607
     else:

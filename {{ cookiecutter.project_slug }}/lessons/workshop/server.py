@@ -1,7 +1,7 @@
-"""The Prefect server that all checks talk to: one with records of its own, apart from the runs.
+"""The Prefect server of all checks, with records of its own, apart from the project's runs.
 
-So the dashboard of the project shows the student's runs only, and a check never meets results
-or settings of theirs. Nor do two sessions meet: the records last as long as the session.
+So the dashboard of the project shows only the student's runs, and a check never uses their results
+or settings. Nor do two sessions share anything: the records last as long as the session.
 """
 
 import atexit
@@ -19,7 +19,7 @@ HOME = ROOT / ".prefect" / "lessons"
 def start_server() -> Server:
     """Start the server; it ends with this process, and answers after a while.
 
-    Sets this process up for it, too. Call it before Prefect is imported.
+    The environment of this process is set up for it, too: call it before Prefect is imported.
     """
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         del os.environ[name]

@@ -1,8 +1,8 @@
 """Runs a student's file as `python exercise.py` does, up to the point where it waits for runs.
 
-It all happens in the judge's own process: in one more, the imports of Prefect, pandas and
-scikit-learn take five seconds. So `Runner.start`, with which every way to serve ends, is replaced
-for a while, and a run is executed as Prefect does it in the process of a run (`prefect.engine`).
+It all happens in the judge's own process: in another one, the imports of Prefect, pandas and
+scikit-learn take five seconds. So `Runner.start`, which every way to serve calls last, is replaced
+meanwhile, and a run is executed as Prefect does it in the process of a run (`prefect.engine`).
 """
 
 import asyncio
@@ -54,9 +54,9 @@ class Serving:
 
 @contextlib.contextmanager
 def serving(file: Path) -> Iterator[Serving | None]:
-    """Run a file until it serves, and give its deployments; None where it ends and serves nothing.
+    """Run a file until it serves, and yield its deployments; None if it ends and serves nothing.
 
-    An error of the file's comes through. Call it within `without_waiting`.
+    Raises any error of the file. Call it within `without_waiting`.
     """
     _delete_deployments()  # those of a check that was interrupted
     is_serving = False
@@ -82,7 +82,7 @@ def without_waiting() -> contextlib.AbstractContextManager[Any]:
 
 
 def finished(value: Any) -> Any:
-    """Return a value; where a student wrote `async def`, what comes of it."""
+    """Return a value; await it first if a student wrote `async def`."""
 
     async def wait() -> Any:
         return await value

@@ -1,4 +1,4 @@
-"""One session of the workshop: a server, what checks exercises, and a class that hears of it."""
+"""One session of the workshop: a server, the checks, and the reports to a class."""
 
 import os
 import sys
@@ -15,21 +15,21 @@ from lessons.workshop.terminal import find_unknown, first_open
 
 @contextmanager
 def open_session(language: str, class_: str | None, name: str | None) -> Iterator[Checks]:
-    """Give what checks exercises, and where there is a class tells it each outcome."""
+    """Yield the checks, which report each outcome to the class if there is one."""
     texts = workshop_texts(language)
     reporter = None
     if class_ is not None or name is not None:
         from lessons.workshop.classroom import Reporter, client_for, student_name
 
-        # Asked before the server starts: that takes Prefect's settings out of the environment.
+        # Read before the server starts, which removes Prefect's settings from the environment.
         client = client_for(class_ or "", os.environ.get("PREFECT_API_AUTH_STRING"), texts)
         reporter = Reporter(client, student_name(name, texts))
-        # Whoever joins late has solved some already, which no check tells any more.
+        # Whoever joins late has solved some already, which no check reports any more.
         for lesson in filter(progress.is_solved, find_lessons()):
             reporter.report(lesson, Outcome(None))
 
     def tell(lesson: Lesson, outcome: Outcome) -> None:
-        # Who has only opened a lesson has not tried it.
+        # A lesson that was only opened was not tried.
         if reporter and (outcome.passed or not progress.is_as_delivered(lesson)):
             reporter.report(lesson, outcome)
 
@@ -46,7 +46,7 @@ def open_session(language: str, class_: str | None, name: str | None) -> Iterato
 
 
 def show_once(checks: Checks, language: str) -> None:
-    """Check what is not known yet, print the first lesson that is open, and exit with 1 for it."""
+    """Check what is not known yet, print the first open lesson, and exit with 1 if one is open."""
     lessons = find_lessons()
     while unknown := find_unknown(lessons):
         checks.check(unknown)

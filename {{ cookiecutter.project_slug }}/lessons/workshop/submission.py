@@ -1,4 +1,4 @@
-"""The zip that a student hands in: written on a laptop, and read elsewhere without trust in it."""
+"""The zip that a student hands in: written on a laptop, and treated elsewhere as untrusted."""
 
 import json
 import platform
@@ -35,7 +35,7 @@ class Submission:
 def write_submission(name: str | None, language: str) -> Path:
     """Write all exercises that were begun to a zip in `reports/`; return its path.
 
-    Raises `UserError` for what is no name, and where no exercise was begun.
+    Raises `UserError` for an invalid name, and if no exercise was begun.
     """
     texts = workshop_texts(language)
     student = student_name(name, texts)
@@ -62,9 +62,9 @@ def write_submission(name: str | None, language: str) -> Path:
 
 
 def read_submission(path: Path) -> Submission:
-    """Return the name and the exercises in a zip; where it has no good name, that of the file.
+    """Return the student and the exercises in a zip; without a valid name, that of the file.
 
-    Only members with the names of known lessons are read, and never more than `LARGEST_FILE`.
+    Only members with the names of known lessons are read, at most `LARGEST_FILE` bytes of each.
     """
     try:
         if path.stat().st_size > LARGEST_ZIP:

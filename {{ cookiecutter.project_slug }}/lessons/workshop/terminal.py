@@ -18,7 +18,7 @@ from runtime.settings import ROOT
 
 @dataclass
 class Terminal:
-    """What a student sees, and what the keys have made of it."""
+    """What a student sees, and the state that the keys have set."""
 
     lessons: Sequence[Lesson]
     language: str
@@ -39,7 +39,7 @@ class Terminal:
         self.current = first_open(self.lessons)
 
     def watch(self) -> None:
-        """Show, check and answer keys until `q`; raise what makes checks impossible."""
+        """Show, check and answer keys until `q`; raise an error that makes checks impossible."""
         seen: tuple[object, ...] | None = None
         with self._keyboard():
             while True:
@@ -67,7 +67,7 @@ class Terminal:
             yield
 
     def _look_for_work(self) -> None:
-        """Let the current exercise be checked, and when that is known any other that was begun."""
+        """Request a check of the current exercise, then of any other that was begun."""
         if progress.outcome_of(self.current) is None:
             self.checker.want(self.current)
         elif self.checker.is_idle and (lesson := find_unknown(self.lessons)):
@@ -103,7 +103,7 @@ class Terminal:
                 self.note = str(error)
 
     def _hint(self) -> None:
-        """Show the hints that were there before, or one more."""
+        """Show the earlier hints again, or one more."""
         asked = self.hints.get(self.current.name, 0)
         hidden, self.shows_hints = not self.shows_hints, True
         if hidden and asked:
@@ -162,7 +162,7 @@ class Terminal:
             self.note = "" if programs.waits(editor) else self._sentence("opened")
 
     def _has_exercise(self) -> bool:
-        """Tell whether there is an exercise; if not, say how to restore it."""
+        """Return whether there is an exercise; if not, say how to restore it."""
         if self.current.exercise.exists():
             return True
         self.note = self.current.sentence("no_file", {}, self.language)
@@ -176,7 +176,7 @@ class Terminal:
         self.console.print(Text(self._sentence(key, **values), style="bold"))
 
     def _wait_for_key(self, key: str) -> str:
-        """Say what the keys do, and return the one that is pressed; meanwhile, checks go on."""
+        """Say what the keys do, and return the one that is pressed; checks continue meanwhile."""
         self._say(key)
         while not (answer := self.pressed()):
             self._look_for_work()
@@ -189,7 +189,7 @@ class Terminal:
         screen.show(self.console, self.lessons, parts, keys)
 
     def _parts(self, size: tuple[int, int]) -> list[screen.Part]:
-        """Return the list of the lessons as it fits into a size, or the lesson."""
+        """Return the part of the list of lessons that fits, or the current lesson."""
         if self.shows_list:
             return screen.list_parts(self.lessons, self.current, self.language, size)
         hints = self.hints.get(self.current.name, 0) if self.shows_hints else 0
@@ -203,7 +203,7 @@ def first_open(lessons: Sequence[Lesson]) -> Lesson:
 
 
 def find_unknown(lessons: Sequence[Lesson]) -> Lesson | None:
-    """Return a lesson that was begun and whose check was not asked since, or None."""
+    """Return a lesson that was begun and has not been checked since, or None."""
     return next(
         (
             lesson

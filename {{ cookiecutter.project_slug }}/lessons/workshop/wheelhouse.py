@@ -1,4 +1,4 @@
-"""Packages for laptops without a network, of any system: those of requirements.txt."""
+"""The packages of requirements.txt, for laptops of any system without a network."""
 
 import importlib.util
 import shutil
@@ -29,7 +29,7 @@ def download(system: str, python: str, texts: dict[str, Any]) -> None:
     Raises `UserError` where there is neither pip nor uv, and `Unavailable` where a download fails.
     """
     platform, machine, wheels = SYSTEMS[system]
-    # pip would judge these by the system that it runs on, and leave out what only the other needs.
+    # pip would evaluate these for its own system, and leave out what only the other one needs.
     markers = {"sys_platform": platform, "platform_machine": machine, "python_version": python}
     releases = [{**markers, "python_full_version": f"{python}.{patch}"} for patch in (0, 99)]
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()

@@ -1,7 +1,7 @@
 """Prefect's server as a process of this project: found, started, waited for, stopped.
 
-A server is a process of its own that listens to the pipe of the process which started it: when
-that process ends, however it ends, the pipe closes and the server stops. Nothing keeps running.
+A server is a process of its own that reads a pipe from the process which started it: when that
+process ends, however it ends, the pipe closes and the server stops. Nothing keeps running.
 """
 
 import atexit
@@ -28,24 +28,24 @@ from runtime.errors import CannotWrite, Unavailable
 from runtime.server.surroundings import avoid_proxies, check_address, check_certificates
 
 HOST = "127.0.0.1"
-FIRST_PORT = 4200  # Prefect's own; the next free one is taken where it is in use
+FIRST_PORT = 4200  # Prefect's default; if it is in use, the next free one is taken
 START_TIMEOUT_SECONDS = 300  # a first start creates the database, slowly on a slow disk
-STOP_TIMEOUT_SECONDS = 60  # of which the server needs one, after thousands of tasks more
-# So many task runs are written at a server's end, with three states each (batch_size in
-# prefect.toml); those beyond would be lost.
+STOP_TIMEOUT_SECONDS = 60  # the server needs one second, more after thousands of tasks
+# How many task runs a server writes at its end, with three states each (batch_size in
+# prefect.toml); any more would be lost.
 WRITTEN_AT_END = 200 // 3
 ENDED = {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}}
-PATIENCE_SECONDS = 6  # with a server that writes nothing more; it may wait for five to write at all
+PATIENCE_SECONDS = 6  # with a server that writes nothing; it may wait five before it writes
 
 ends_with_this_run = False  # whether this process uses a server that nobody can look at afterwards
-_task_runs: dict[str, str] = {}  # those of this process, and the flow run of each
+_task_runs: dict[str, str] = {}  # the task runs of this process, and the flow run of each
 
 
 @dataclass(frozen=True)
 class Server:
     """A Prefect server: the address of its API, whether it is this project's, and its process.
 
-    The process is known where this one started it.
+    The process is set if this one started it.
     """
 
     api_url: str
@@ -110,7 +110,7 @@ def _chosen_by_user() -> str | None:
 
 
 def use_profiles() -> None:
-    """Let a login in this folder count; where it has none, one in the user's home."""
+    """Make Prefect use the login in this folder, else the one in the user's home."""
     for profiles in (prefect_home(), settings.expand("~/.prefect")):
         if (profiles / "profiles.toml").exists():
             os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles / "profiles.toml"))
@@ -119,9 +119,9 @@ def use_profiles() -> None:
 def find(only: str | None = None) -> Server | None:
     """Return the server that `ui` or `serve` runs for this project, or None.
 
-    By now anything may answer at the recorded address: ours is only a server of the same Prefect
-    version that keeps its records in this project's folder. With `only`, no other address is asked,
-    so that none gets the key that the user has for a server elsewhere.
+    Another program may answer at the recorded address by now: ours is only a server of the same
+    Prefect version with its records in this project's folder. With `only`, no other address is
+    asked, so that none gets the user's key for a server elsewhere.
     """
     try:
         api_url = json.loads(_record().read_text(encoding="utf-8"))["api_url"]
@@ -174,10 +174,10 @@ def start(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda: Non
 
 
 def wait_until_ready(server: Server) -> None:
-    """Return when a server answers that this process started; at once for any other.
+    """Wait until a server that this process started answers; only check any other's address.
 
-    Raises `Unavailable` where it ends or takes too long, or where nothing listens at the address of
-    the user's. All else of that is left to Prefect's client, which knows keys and proxies.
+    Raises `Unavailable` if it ends or takes too long, or if nothing listens at the user's address,
+    `CannotWrite` if the disk is full. Prefect's client checks the rest: it knows keys and proxies.
     """
     if server.process is None:
         check_address(server.api_url)
@@ -199,7 +199,7 @@ def wait_until_ready(server: Server) -> None:
 
 @contextmanager
 def settings_for(server: Server) -> Iterator[None]:
-    """Set what Prefect's client need not do with a server of ours; note what it has to record."""
+    """Switch off what Prefect's client need not do with our own server; note the task runs."""
     from prefect.settings import (
         PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
         PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
@@ -209,10 +209,10 @@ def settings_for(server: Server) -> Iterator[None]:
 
     changes: dict[Any, Any] = {}
     if server.is_own:
-        # They tell a server elsewhere that a run is alive; each flow waits up to a second for the
-        # thread that sends them.
+        # Heartbeats tell a server elsewhere that a run is alive; each flow waits up to a second for
+        # the thread that sends them.
         changes[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None
-        # Asked once by each of a run's clients. Ours has this Prefect's version, and no such token.
+        # Each of a run's clients asks once. Our server has the same version, and no CSRF token.
         changes[PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED] = False
         changes[PREFECT_CLIENT_CSRF_SUPPORT_ENABLED] = False
     logging.getLogger("prefect.task_runs").addFilter(_note_task_run)
@@ -221,7 +221,7 @@ def settings_for(server: Server) -> Iterator[None]:
 
 
 def _note_task_run(record: logging.LogRecord) -> bool:
-    """Note each task run of this process, all of which the server is to write down."""
+    """Note each task run of this process, all of which the server has to record."""
     about = vars(record)
     if about.get("task_run_id") and about.get("flow_run_id"):
         _task_runs[str(about["task_run_id"])] = str(about["flow_run_id"])
@@ -244,10 +244,10 @@ def stop(server: Server) -> None:
 
 
 def _wait_until_recorded(server: Server) -> None:
-    """Return when the server has written the task runs of this process, or writes nothing more.
+    """Wait until the server has written the task runs of this process, or writes nothing more.
 
-    It writes their states a while after they came in, and at its end WRITTEN_AT_END more: of 1,000
-    quick tasks it would lose 28 to 700.
+    It writes their states a while after it receives them, and at its end WRITTEN_AT_END more: of
+    1,000 quick tasks it would lose 28 to 700.
     """
     expected = len(_task_runs) - WRITTEN_AT_END
     written, since = 0, time.monotonic()
@@ -276,12 +276,12 @@ def _open_log() -> TextIO:
         prefect_home().mkdir(parents=True, exist_ok=True)
         database = prefect_home() / "prefect.db"
         if database.is_file():
-            database.open("r+b").close()  # it is root's, after a run with sudo
+            database.open("r+b").close()  # fails if it is root's, after a run with sudo
         return _log_path().open("w", encoding="utf-8")
 
 
 def _end_with(process: "subprocess.Popen[str]") -> None:
-    """End this process, too, when its server ends first: Prefect would ask on for minutes."""
+    """End this process, too, when its server ends first: Prefect would retry for minutes."""
     assert process.stdout is not None
     process.stdout.read()  # returns when the server ends, in whatever way
     if process.stdin is None or process.stdin.closed or settings.is_interactive():
@@ -297,7 +297,7 @@ def _end_with(process: "subprocess.Popen[str]") -> None:
 
 
 def _record() -> Path:
-    """File in which a server with a dashboard leaves its address for later runs."""
+    """Return the file in which a server with a dashboard leaves its address for later runs."""
     return prefect_home() / "server.json"
 
 
@@ -306,9 +306,9 @@ def _log_path() -> Path:
 
 
 def ask(url: str, content: Any = None) -> Any:
-    """Return what a server answers, as Python values; raise `OSError` where none does.
+    """Return a server's JSON answer as Python values; raise `OSError` if there is no server.
 
-    With `content`, it is posted.
+    With `content`, post it as JSON.
     """
     without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     data = None if content is None else json.dumps(content).encode()

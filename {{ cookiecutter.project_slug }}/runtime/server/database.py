@@ -14,7 +14,7 @@ def prepare_database(url: str) -> bool:
 
     `tables.sql` holds the tables that `prefect server database upgrade` makes step by step, for
     the version of Prefect that its first line names, the oldest that pyproject.toml allows. A newer
-    one brings them forward by its own migrations, and sees to any other database itself.
+    one brings them forward by its own migrations; any other database is left to Prefect.
     """
     from sqlalchemy import make_url
 

@@ -16,7 +16,7 @@ from runtime.server.surroundings import unreachable
 
 
 def explain(error: Exception) -> UserError | None:
-    """Return what an error of Prefect's client says of its server; None for any other error."""
+    """Return what an error of Prefect's client says about its server; None for any other error."""
     if isinstance(error, CancelledRun):
         return Unavailable("The run was cancelled.")
     address = str(PREFECT_API_URL.value())
@@ -42,7 +42,7 @@ def explain(error: Exception) -> UserError | None:
             f"{address} shows a certificate that this machine does not know: set "
             "PREFECT_API_SSL_CERT_FILE to the file of the certificate, as its owner gave it to you."
         )
-    # Prefect's own words for an attempt to connect that failed, whatever was answered.
+    # Prefect's message for any failed attempt to connect, whatever the answer was.
     if isinstance(error, httpx.TransportError) or text.startswith("Failed to reach API"):
         return unreachable(address)
     return None
@@ -62,7 +62,7 @@ def explain_database(url: str) -> str:
 
     try:
         engine = create_async_engine(url)
-    except Exception:  # the driver's own, for what is no address and for a driver that is not here
+    except Exception:  # of any type: no valid address, or no such driver
         return (
             f"{setting} should be like postgresql+asyncpg://host:5432/database, "
             "with user:password@ before the host."

@@ -1,7 +1,7 @@
-"""Who may use the server that `main.py` starts, and whom its dashboard may ask.
+"""Who may use the server that `main.py` starts, and which hosts its dashboard may ask.
 
 Prefect's server asks for no password, and by default it answers any web page in the browser of
-whoever runs it. A page could so create a deployment, and with it run a command on this machine.
+whoever runs it. A page could thus create a deployment, and with it run a command on this machine.
 """
 
 from urllib.parse import urlsplit
@@ -11,8 +11,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OWN_NAMES = ("127.0.0.1", "localhost", "::1")
-# Prefect's page asks a company that counts visits how to do so, even where analytics are off. The
-# browser keeps it, and whatever is shown in it, to this machine: in its own words, for any port.
+# Prefect's page asks an analytics company for its configuration, even if analytics are off. With
+# this policy the browser lets the page, and all that it shows, connect to this machine only.
 POLICY = "connect-src data: blob: " + " ".join(
     f"{scheme}://{name}:*" for scheme in ("http", "ws") for name in ("127.0.0.1", "localhost")
 )
@@ -20,11 +20,11 @@ REFUSED = "Refused: only this machine's programs and the dashboard itself may us
 
 
 class OwnPageOnly:
-    """An ASGI middleware that answers 403 to whatever another web page asks, web sockets too.
+    """An ASGI middleware that answers 403 to requests of other web pages, web sockets included.
 
-    A page of its own gets `POLICY`.
+    The server's own pages get `POLICY`.
 
-    A browser names in `Origin` the page that asks; without one, `Sec-Fetch-Site` says whether it
+    A browser names the page that asks in `Origin`; without it, `Sec-Fetch-Site` says whether it
     is another. Programs send neither. `Host` is checked because the name of a foreign page can be
     made to point at this machine (DNS rebinding), which makes it the same origin.
     """
@@ -33,7 +33,7 @@ class OwnPageOnly:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request on, or refuse it."""
+        """Pass a request on, or refuse it."""
 
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -54,7 +54,7 @@ class OwnPageOnly:
 
 
 def is_own(headers: Headers) -> bool:
-    """Tell whether a request comes from a program of this machine or from the dashboard."""
+    """Return whether a request comes from a program of this machine or from the dashboard."""
     host = _own_port(f"http://{headers.get('host', '')}")
     if host is None:
         return False

@@ -1,8 +1,8 @@
-"""Asks Prefect's application again where SQLite was locked, so that nobody else has to.
+"""Repeats a request to Prefect's application if SQLite was locked, so that no client has to.
 
 Of two transactions that have read and now write, SQLite refuses one at once, and Prefect answers
 503. Its client asks again after two seconds or more. Its pages do not: of 60 clicks on "Quick run"
-while other runs went on, 13 started nothing.
+while other runs were running, 13 started nothing.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class RetryWhileLocked:
         self.turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request on, again if need be."""
+        """Pass a request on, again if necessary."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -35,7 +35,7 @@ class RetryWhileLocked:
             body.append(await receive())
         refusal = await self._ask(scope, body, receive, send)
         if refusal:
-            async with self.turn:  # those that are repeated do not refuse one another
+            async with self.turn:  # repeated requests take turns
                 while refusal and time.monotonic() < deadline:
                     refusal = await self._ask(scope, body, receive, send)
         for message in refusal:
@@ -44,7 +44,7 @@ class RetryWhileLocked:
     async def _ask(
         self, scope: Scope, body: list[Message], receive: Receive, send: Send
     ) -> list[Message]:
-        """Send the answer of the application on; return it instead if it is a refusal."""
+        """Pass the application's answer on; return it instead if it is a refusal."""
         messages, refusal = iter(body), list[Message]()
 
         async def receive_again() -> Message:
@@ -59,6 +59,6 @@ class RetryWhileLocked:
         try:
             await self.app(dict(scope), receive_again, send_unless_refused)
         except Exception:
-            if not refusal:  # else it is the reason for it, which Starlette raises once more
+            if not refusal:  # else it is the reason for the refusal, which Starlette raises again
                 raise
         return refusal

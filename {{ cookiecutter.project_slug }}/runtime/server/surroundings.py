@@ -1,6 +1,6 @@
-"""What is set on this machine and could be in the way: proxies, certificates, Prefect's settings.
+"""Settings of this machine that could stop a run: proxies, certificates, Prefect's settings.
 
-Prefect's client (httpx) refuses to work where such a variable cannot be read, needed or not.
+Prefect's client (httpx) refuses to work if such a variable is invalid, needed or not.
 """
 
 import io
@@ -19,15 +19,15 @@ from runtime.errors import Unavailable, UserError, printable, without_password
 HERE = ("127.0.0.1", "localhost")
 # What httpx can use as a proxy; for SOCKS it needs another package.
 PROXY = re.compile(r"(https?://)?(.*@)?([^:/\s]+|\[[0-9a-f:]+\])(:\d+)?(/.*)?", re.IGNORECASE)
-# And as an entry of NO_PROXY: no range of IPv6 addresses, say.
+# And as an entry of NO_PROXY: for example, no range of IPv6 addresses.
 EXCEPTION = re.compile(r"[ -9;-Z^-~]+(:\d+)?|[\da-f:]+", re.IGNORECASE)
 CONNECT_TIMEOUT_SECONDS = 10
 
 
 def avoid_proxies() -> None:
-    """See to it that no proxy is asked for a server here, by this process and those it starts.
+    """Keep this process and those it starts from asking a proxy for a server on this machine.
 
-    What httpx cannot read is left out.
+    Proxies and exceptions that httpx cannot read are removed.
     """
     proxies = getproxies_environment()  # of http_proxy and HTTP_PROXY, the one that counts
     for name in ("http", "https", "all"):
@@ -40,7 +40,7 @@ def avoid_proxies() -> None:
 
 
 def check_certificates(url: str) -> None:
-    """Leave out what is no file of certificates; with an https `url`, raise `UserError`."""
+    """Unset variables that name no file of certificates; raise `UserError` for an https `url`."""
     for name in ("SSL_CERT_FILE", "PREFECT_API_SSL_CERT_FILE"):
         try:
             if file := os.environ.get(name):
@@ -53,7 +53,7 @@ def check_certificates(url: str) -> None:
 
 
 def check_address(api_url: str) -> None:
-    """Raise `Unavailable` where nothing listens at an address; Prefect's client asks on."""
+    """Raise `Unavailable` if nothing listens at an address; Prefect's client would retry."""
     try:
         address = urlsplit(api_url)
         port = address.port or (443 if address.scheme == "https" else 80)
@@ -64,7 +64,7 @@ def check_address(api_url: str) -> None:
 
 
 def unreachable(api_url: str) -> Unavailable:
-    """Return what is to be said of a Prefect server that does not answer."""
+    """Return the error for a Prefect server that does not answer."""
     url = without_password(api_url)
     if not re.search(r"^https?://.*/api\b", url):
         advice = "is no address of a Prefect API: write it as http://host:4200/api, with /api"
@@ -79,7 +79,7 @@ def unreachable(api_url: str) -> Unavailable:
 def import_prefect() -> None:
     """Import Prefect; raise `UserError` for settings that it cannot read.
 
-    What it prints of one, it raises too.
+    What Prefect prints about such a setting is in the error, too, and not shown.
     """
     try:
         with redirect_stderr(io.StringIO()) as printed:

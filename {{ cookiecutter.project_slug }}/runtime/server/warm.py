@@ -3,12 +3,12 @@
 `ui` and `serve` start it. A run hands its command over, and a fork of the waiting process carries
 it out: with the terminal, environment and folder of the run, and with its signals and exit code.
 The waiting process holds no module of the project, so an edit always counts; each run is a process
-of its own, so nothing of it is left for the next. Where anything is odd, a run starts cold.
+of its own, so nothing of it is left for the next. When in doubt, a run starts cold.
 
-The reason: most of a run's time goes to imports. The cost: 350 MB, which are given back after ten
-minutes without a run. On Linux alone: Windows has no fork, and on macOS one can crash once the
-system's libraries are loaded. The module imports nothing but Python's own: it is a script, too,
-and what `warm_start/sitecustomize.py` imports before Prefect.
+The reason: most of a run's time goes to imports. The cost: 350 MB, which are freed after ten
+minutes without a run. It works on Linux only: Windows has no fork, and on macOS a fork can crash
+once the system's libraries are loaded. The module imports the standard library alone: it is also a
+script, and `warm_start/sitecustomize.py` imports it before Prefect.
 """
 
 import atexit
@@ -32,7 +32,7 @@ from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 HOOK = str(Path(__file__).with_name("warm_start"))
-SOCKET = Path(".prefect/warm")  # from ROOT: the address of a socket has room for a hundred bytes
+SOCKET = Path(".prefect/warm")  # from ROOT: a socket's address has room for a hundred bytes
 IMPORTED = ROOT / ".prefect" / "imported.json"  # names of the modules that runs have needed so far
 PACKAGES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 IDLE_SECONDS = 600
@@ -44,9 +44,9 @@ READ_ONCE = ("HOME", "LANG", "LC_", "LD_", "MKL_", "MPL", "OMP_", "OPENBLAS_", "
 
 @contextmanager
 def waiting_process() -> Iterator[None]:
-    """Keep a process waiting, and let the flow runs that Prefect starts meanwhile find it.
+    """Run the waiting process, and let the flow runs that Prefect starts meanwhile find it.
 
-    It has imported what this process has, and what runs have needed so far.
+    It imports what this process has imported, and what runs have needed so far.
     """
     note_imports()
     with subprocess.Popen(
@@ -63,9 +63,9 @@ def waiting_process() -> Iterator[None]:
 
 
 def hand_over(module: str, folder: Path) -> int | None:
-    """Have a module run by the waiting process in place of this one; return the exit code.
+    """Let the waiting process run a module in place of this one; return the exit code.
 
-    `folder` is where this process was started. None is returned where the run is to start cold.
+    `folder` is where this process was started. None means that the run has to start cold.
     """
     request = {
         "identity": identity(),
@@ -86,7 +86,7 @@ def hand_over(module: str, folder: Path) -> int | None:
         waiting.sendall(json.dumps(request).encode() + b"\n")
         if not waiting.recv(1):
             return None
-    except (AttributeError, OSError, ValueError):  # nobody waits, or a stream is closed
+    except (AttributeError, OSError, ValueError):  # no process waits, or a stream is closed
         return None
 
     def pass_on(number: int, _: object) -> None:
@@ -98,14 +98,14 @@ def hand_over(module: str, folder: Path) -> int | None:
         signal.signal(number, pass_on)
     code = int(waiting.makefile().read() or -signal.SIGKILL)
     if code < 0:  # a signal has ended the run
-        with suppress(OSError):  # SIGKILL needs nothing
+        with suppress(OSError):  # SIGKILL has no handler
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     return code
 
 
 def identity() -> str:
-    """Return all in which a run must be like the waiting process, so that it would run the same."""
+    """Return, as a text, all that must be the same in a run and in the waiting process."""
     changed = [os.stat(path).st_mtime_ns for path in (__file__, *PACKAGES[1:])]  # noqa: PTH116
     environment = sorted(item for item in os.environ.items() if item[0].startswith(READ_ONCE))
     names = sorted(name for name in dir(resource) if name.startswith("RLIMIT_"))
@@ -115,14 +115,14 @@ def identity() -> str:
 
 
 def note_imports() -> None:
-    """Note which modules of packages this process has imported, so that they are, next time."""
+    """Note which modules of packages this process has imported, for the waiting process."""
     files = {name: getattr(module, "__file__", None) for name, module in sys.modules.copy().items()}
     names = [name for name, file in files.items() if file and file.startswith(PACKAGES)]
     earlier = noted_imports()
     known = {*earlier, "__main__"}
     if new := [name for name in names if name not in known]:
         part = IMPORTED.with_suffix(f".{os.getpid()}")
-        with suppress(OSError):  # no room, no right: then they are imported once more
+        with suppress(OSError):  # without room or rights, nothing is noted
             part.write_text(json.dumps(earlier + new), encoding="utf-8")
             part.replace(IMPORTED)
 
@@ -135,7 +135,7 @@ def noted_imports() -> list[str]:
 
 
 def import_packages() -> None:
-    """Import what runs have needed so far, and end this process where it cannot fork after that."""
+    """Import what runs have needed so far; end this process if it cannot fork after that."""
     for name in noted_imports():
         if name not in sys.modules:
             with suppress(Exception):  # the package may be gone
@@ -154,7 +154,7 @@ def main() -> None:
                 return
     import_packages()
     gc.freeze()  # a fork shares what the collector does not touch
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Linux then clears away what has ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Linux then reaps the children that end
     listener = listen()
     while True:
         ready, _, _ = select.select([sys.stdin, listener], [], [], IDLE_SECONDS)
@@ -188,7 +188,7 @@ def listen() -> socket.socket:
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Return what is asked for, with its three streams; nothing where it is not understood."""
+    """Return a request, {} if it cannot be read, and its three streams."""
     connection.settimeout(HAND_OVER_SECONDS)
     streams: list[int] = []
     with suppress(OSError, ValueError):
@@ -198,14 +198,14 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def begin_again(*arguments: str) -> NoReturn:
-    """Become a new waiting process, whose memory is free of all that was imported."""
+    """Replace this process by a new waiting process, which frees the memory of all imports."""
     os.execv(sys.executable, [sys.executable, __file__, *arguments])  # noqa: S606
 
 
 def carry_out(request: dict[str, Any], streams: list[int], connection: socket.socket) -> NoReturn:
-    """Run what is asked for in a process of its own, pass signals on to it, and tell how it ended.
+    """Run a request in a process of its own, pass signals on to it, and send its exit code.
 
-    Where the process that asked is gone, so is the run: it was killed.
+    If the process that asked is gone, it was killed: so is the run.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     connection.settimeout(None)
@@ -236,7 +236,7 @@ def carry_out(request: dict[str, Any], streams: list[int], connection: socket.so
 
 
 def become(request: dict[str, Any], streams: list[int]) -> NoReturn:
-    """Run what is asked for as the process would that asks for it."""
+    """Run a request as the process that sent it would."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -244,20 +244,20 @@ def become(request: dict[str, Any], streams: list[int]) -> NoReturn:
     os.environ.update(request["environment"])
     try:
         prepare(request)
-    except Exception:  # Prefect's settings cannot be read, say: a cold start explains it
+    except Exception:  # such as for bad Prefect settings: a cold start explains it
         with suppress(OSError):  # it may be gone
             os.chdir(request["folder"])
         os.execv(request["command"][0], request["command"])  # noqa: S606
     exit_codes: list[int] = []
 
     def end() -> None:
-        """Leave out Python's cleaning up, for which all that is shared would be copied: 0.3 s."""
+        """Skip Python's own cleanup, which would copy all shared memory: 0.3 s."""
         for code in exit_codes:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
 
-    atexit.register(end)  # it is called after what the run registers
+    atexit.register(end)  # called after the functions that the run registers
     try:
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
         exit_codes.append(0)
@@ -271,7 +271,7 @@ def become(request: dict[str, Any], streams: list[int]) -> NoReturn:
 
 
 def prepare(request: dict[str, Any]) -> None:
-    """Make this process what a new one would be after the same imports."""
+    """Bring this process into the state of a new one after the same imports."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         old = getattr(sys, name)
         lines = number == 2 or (number == 1 and os.isatty(1))
@@ -289,7 +289,7 @@ def prepare(request: dict[str, Any]) -> None:
 
         refresh_global_settings_context()
         setup_logging(incremental=False)
-    for number in SIGNALS:  # those that `nohup` or `&` of a script lets a process ignore
+    for number in SIGNALS:  # `nohup`, or `&` in a script, makes a process ignore some
         usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, signal.SIG_IGN if number in request["ignored"] else usual)
     sys.modules.pop(request["module"], None)  # it is to run as `__main__`
