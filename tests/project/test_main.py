@@ -1102,6 +1102,47 @@ def test_all_of_many_quick_tasks_are_on_record(project: Path, program: Program) 
         assert database.execute(states).fetchall() == each
 
 
+@pytest.mark.parametrize(
+    ("file", "arguments"),
+    [
+        ("flows/main_flow.py", ()),
+        ("flows/data_engineer.py", ("run", "data-engineer", "--param", "seed=3")),
+        ("flows/tune.py", ("visualize", "tune")),
+        ("flows/clean_data.py", ("run", "clean-data")),
+        ("flows/clean_data.py", ("ui", "--no-browser")),
+        ("flows/data_science.py", ("serve",)),
+    ],
+)
+def test_a_file_that_python_cannot_read_is_named_with_the_line(
+    file: str, arguments: tuple[str, ...], project: Path, program: Program
+) -> None:
+    text = "from prefect import flow\n\n\n@flow\ndef clean_data() -> None:\n    print((1)\n"
+    (project / file).write_text(text, "utf-8")
+    answer = ends(program(*arguments))
+    assert (answer.exit_code, answer.out) == (2, "")
+    assert answer.err == f"Error: {file}, line 6: '(' was never closed.\n"
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("arguments", [("run", "tune"), ("visualize",), ("ui", "--no-browser")])
+@pytest.mark.parametrize("file", ["ml/model.py", "flows/parameters.py"])
+def test_so_is_one_that_a_flow_imports(
+    file: str, arguments: tuple[str, ...], project: Path, program: Program
+) -> None:
+    (project / file).write_text("def train(:\n", "utf-8")
+    answer = ends(program(*arguments))
+    assert answer.exit_code == 2
+    assert answer.err == f"Error: {file}, line 1: invalid syntax.\n"
+
+
+def test_a_flow_in_a_file_that_is_no_text_is_named(project: Path, program: Program) -> None:
+    (project / "flows" / "clean_data.py").write_bytes("# preço\n".encode("latin-1"))
+    answer = ends(program("run", "clean-data"))
+    assert answer.exit_code == 2
+    assert answer.err.startswith("Error: flows/clean_data.py")
+    assert "utf-8" in answer.err
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_each_fault_of_the_data_is_named_once_at_the_end(project: Path, program: Program) -> None:
     iris = (project / "data" / "raw" / "iris.csv").read_text("utf-8").splitlines()

@@ -345,6 +345,11 @@ def print_error(error: Exception) -> int:
         from runtime.server.errors import explain
 
         explained = explain(error) or error
+    if isinstance(error, SyntaxError):
+        file, line = Path(str(error.filename)), f", line {error.lineno}" if error.lineno else ""
+        if settings.ROOT in file.parents:
+            place = file.relative_to(settings.ROOT).as_posix()
+            explained = UserError(f"{place}{line}: {error.msg}.")
     if is_for_user(explained):
         print(without_password(f"Error: {explained}"), file=sys.stderr)
         return int(explained.exit_code)
@@ -392,6 +397,8 @@ def start_dashboard() -> "Server":
     from runtime.server import find, use_server
     from runtime.server.surroundings import import_prefect
 
+    for flow in FLOWS.values():
+        flow.definition()  # raises the error of a file that has one
     check_settings()
     settings.notify()
     if running := find():

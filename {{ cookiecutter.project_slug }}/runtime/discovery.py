@@ -24,21 +24,26 @@ class FlowSource:
 
     name: str
     file: Path
-    definition: ast.FunctionDef | ast.AsyncFunctionDef
+    source: ast.FunctionDef | ast.AsyncFunctionDef | SyntaxError
+
+    def definition(self) -> ast.FunctionDef | ast.AsyncFunctionDef:
+        """Return the flow's function; raise the `SyntaxError` of a file that has one."""
+        if isinstance(self.source, SyntaxError):
+            raise self.source
+        return self.source
 
     @property
     def entrypoint(self) -> str:
         """The file and the function, as prefect.yaml names them."""
-        return f"flows/{self.file.name}:{self.definition.name}"
+        return f"flows/{self.file.name}:{self.definition().name}"
 
     def load(self) -> "Flow[..., Any]":
         """Import the flow; raise `UserError` where Prefect's settings cannot be read."""
         from runtime.server.surroundings import import_prefect
 
+        name = self.definition().name
         import_prefect()
-        flow: Flow[..., Any] = getattr(
-            import_module(f"flows.{self.file.stem}"), self.definition.name
-        )
+        flow: Flow[..., Any] = getattr(import_module(f"flows.{self.file.stem}"), name)
         return flow
 
     def parameters(self) -> dict[str, tuple[Any, Any]]:
@@ -58,7 +63,7 @@ class FlowSource:
 
     def _parameters_by_source(self) -> dict[str, tuple[Any, Any]]:
         names = {**vars(builtins), **vars(import_module("flows.parameters"))}
-        arguments = self.definition.args
+        arguments = self.definition().args
         positional = [*arguments.posonlyargs, *arguments.args]
         defaults = [None] * (len(positional) - len(arguments.defaults)) + arguments.defaults
         pairs = [*zip(positional, defaults, strict=True)]
@@ -72,13 +77,20 @@ class FlowSource:
 
 
 def find_flows() -> dict[str, FlowSource]:
-    """Return all flows of the project by their names, `main-flow` first."""
-    flows = {}
+    """Return all flows of the project by their names, `main-flow` first.
+
+    A file with a syntax error counts as one flow, which is named after it.
+    """
+    flows: dict[str, FlowSource] = {}
     for file in sorted((settings.ROOT / "flows").glob("*.py")):
         try:
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-        except (SyntaxError, ValueError):
-            continue  # the other flows still run; one that imports this file has Python's own error
+            tree = ast.parse(file.read_text(encoding="utf-8"), file)
+        except (SyntaxError, ValueError) as error:
+            if not isinstance(error, SyntaxError):  # bytes that are no text
+                error = SyntaxError(str(error), (str(file), None, None, None))
+            named_after = file.stem.replace("_", "-")
+            flows[named_after] = FlowSource(named_after, file, error)
+            continue
         for definition in tree.body:
             if isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
                 for decorator in definition.decorator_list:
