@@ -228,6 +228,19 @@ def test_a_small_terminal_without_colour(project: Path) -> None:
     assert not COLOUR.search(terminal.sent)
 
 
+def test_line_by_line_no_editor_takes_over_the_terminal(project: Path, run: Run) -> None:
+    finished = run(
+        *(sys.executable, "main.py", "lessons", "--plain"),
+        cwd=project,
+        stdin="e\nq\n",
+        VISUAL="",
+        EDITOR=sys.executable,
+    )
+    assert finished.returncode in (0, 1), finished.stderr
+    editor = f"The editor `{sys.executable}` would take over this terminal"
+    assert f"{editor}: open lessons/{NAMES[0]}/exercise.py in another one." in finished.stdout
+
+
 @pty
 def test_progress_survives_a_restart_but_not_a_change(project: Path, run: Run) -> None:
     exercise = project / "lessons" / NAMES[0] / "exercise.py"

@@ -744,14 +744,15 @@ def test_an_interrupted_run_is_marked_as_crashed(
     assert facts(in_flow, only_run(in_flow))["state"] == "Crashed"
 
 
-def test_a_failed_run_is_exit_code_1_and_only_debug_shows_where(
+def test_a_failed_run_is_exit_code_1_and_only_debug_shows_the_traceback(
     in_flow: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(split_data, "fn", fail)
     answer = command("run", "data-engineer")
     assert answer.exit_code == 1
     assert answer.err == (
-        "Error: RuntimeError: the power is gone\nThe run failed; --debug shows where.\n"
+        "Error: RuntimeError: the power is gone\n"
+        "The run failed; --debug shows the whole traceback.\n"
     )
     with pytest.raises(RuntimeError, match="the power is gone"):
         command("run", "data-engineer", "--debug")

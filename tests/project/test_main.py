@@ -1135,6 +1135,31 @@ def test_so_is_one_that_a_flow_imports(
     assert answer.err == f"Error: {file}, line 1: invalid syntax.\n"
 
 
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("flows/data_engineer.py", '    """Return the rows of a CSV file'),
+        ("flows/data_engineer.py", "INTERIM = "),
+        ("ml/model.py", '    """Return an unfitted model.'),
+    ],
+    ids=["task", "import", "ml"],
+)
+def test_an_error_of_ones_own_is_named_with_file_and_line(
+    file: str, text: str, project: Path, program: Program
+) -> None:
+    before, after = (project / file).read_text("utf-8").split(text)
+    indent = " " * (len(text) - len(text.lstrip()))
+    raises = f"{before}{indent}raise KeyError('sepal')\n{text}{after}"
+    (project / file).write_text(raises, "utf-8")
+    answer = ends(program())
+    assert (answer.exit_code, answer.out) == (1, "")
+    assert answer.err.splitlines()[-2:] == [
+        f"Error: KeyError: 'sepal' ({file}, line {before.count(chr(10)) + 1})",
+        "The run failed; --debug shows the whole traceback.",
+    ]
+
+
 def test_a_flow_in_a_file_that_is_no_text_is_named(project: Path, program: Program) -> None:
     (project / "flows" / "clean_data.py").write_bytes("# preço\n".encode("latin-1"))
     answer = ends(program("run", "clean-data"))

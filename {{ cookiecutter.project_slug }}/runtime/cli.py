@@ -12,6 +12,7 @@ from contextlib import suppress
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
@@ -233,7 +234,7 @@ def runs(
     csv: Annotated[bool, Parameter(negative="")] = False,
     html: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Show the table of all runs, the newest first; or in what two runs differ.
+    """Show the table of all runs, the newest first; or how two runs differ.
 
     Parameters
     ----------
@@ -345,17 +346,25 @@ def print_error(error: Exception) -> int:
         from runtime.server.errors import explain
 
         explained = explain(error) or error
-    if isinstance(error, SyntaxError):
-        file, line = Path(str(error.filename)), f", line {error.lineno}" if error.lineno else ""
-        if settings.ROOT in file.parents:
-            place = file.relative_to(settings.ROOT).as_posix()
-            explained = UserError(f"{place}{line}: {error.msg}.")
+    if isinstance(error, SyntaxError) and (place := own_line(error.filename, error.lineno)):
+        explained = UserError(f"{place}: {error.msg}.")
     if is_for_user(explained):
         print(without_password(f"Error: {explained}"), file=sys.stderr)
         return int(explained.exit_code)
-    print(without_password(f"Error: {type(error).__name__}: {error}"), file=sys.stderr)
-    print("The run failed; --debug shows where.", file=sys.stderr)
+    calls = reversed([*walk_tb(error.__traceback__)])
+    places = [own_line(frame.f_code.co_filename, line) for frame, line in calls]
+    where = next((f" ({place})" for place in places if place), "")
+    print(without_password(f"Error: {type(error).__name__}: {error}{where}"), file=sys.stderr)
+    print("The run failed; --debug shows the whole traceback.", file=sys.stderr)
     return 1
+
+
+def own_line(file: str | None, line: int | None) -> str:
+    """Return the name of a line in `flows` or `ml`, "" for a line of any other file."""
+    path = Path(str(file)).resolve()  # the project may be reached by a link
+    if path.parent not in (settings.ROOT / "flows", settings.ROOT / "ml"):
+        return ""
+    return f"{path.parent.name}/{path.name}" + (f", line {line}" if line else "")
 
 
 def print_last(lines: list[str]) -> None:

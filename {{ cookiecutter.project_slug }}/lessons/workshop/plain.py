@@ -93,6 +93,6 @@ class PlainTerminal(Terminal):
         """Open the exercise in an editor with a window of its own: this terminal reads the keys."""
         editor = programs.find_editor()
         if editor and programs.waits(editor):
-            self.note = self._sentence("no_editor", editor=programs.wanted_editor())
+            self.note = self._sentence("terminal_editor", editor=programs.wanted_editor())
         else:
             super()._edit()
