@@ -196,7 +196,8 @@ def test_a_result_that_does_not_fit_its_format_fails_the_run(
     monkeypatch.setattr(task, "fn", lambda *_: value)
     answer = command("run")
     assert (answer.exit_code, answer.out) == (1, "")
-    assert answer.err.startswith(f"Error: A result cannot be written as {problem}")
+    name = f"The result of {task.name} cannot be written as"
+    assert answer.err.startswith(f"Error: {name} {problem}")
     assert answer.err.count("\n") == 1
     [run] = [path.name for path in Path("data/processed").iterdir()]
     assert facts(Path(), run)["state"] == "Failed"

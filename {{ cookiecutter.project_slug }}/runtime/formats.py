@@ -9,6 +9,7 @@ import json
 from typing import Any, Literal
 
 import pandas as pd
+import prefect.runtime
 from prefect.serializers import Serializer
 
 from runtime.errors import CannotWrite, is_for_user
@@ -31,7 +32,8 @@ class _Format:
             return self.write(obj)
         except Exception as error:
             if not isinstance(obj, BaseException):  # Prefect tries to keep errors of tasks, too
-                text = f"A result cannot be written as {self.type}: {error}."
+                task = prefect.runtime.task_run.task_name
+                text = f"The result of {task} cannot be written as {self.type}: {error}."
                 note_failed_write(CannotWrite(str(error) if is_for_user(error) else text))
             raise
 
