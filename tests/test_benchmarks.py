@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import bench
 import pytest
+from conftest import Run
+from template_copy import REPO
+
+PEERS = sorted(path.parent.name for path in (REPO / "benchmarks").glob("peers/*/requirements.txt"))
 
 
 @pytest.mark.parametrize(
@@ -31,3 +36,13 @@ def test_a_part_that_does_not_exist_is_named(
         bench.main()
     assert ended.value.code == 2
     assert "there is no part 'warm'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", PEERS)
+def test_the_versions_of_a_peer_can_be_installed(peer: str, run: Run, tmp_path: Path) -> None:
+    requirements = REPO / "benchmarks" / "peers" / peer / "requirements.txt"
+    assert run("uv", "venv", "environment", cwd=tmp_path).returncode == 0
+    install = ("uv", "pip", "install", "--dry-run", "--python", "environment")
+    tried = run(*install, "--requirement", requirements, cwd=tmp_path)
+    assert tried.returncode == 0, tried.stderr

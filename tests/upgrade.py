@@ -129,16 +129,19 @@ def with_sorted_columns(create_table: str) -> str:
 
 
 def renew(path: Path) -> None:
-    """Give the packages of a peer the versions that our project has, and the newest of others."""
-    names = sorted(versions(path.read_text(encoding="utf-8")))
+    """Give a peer the versions that our project has, and the newest of its other packages.
+
+    The first line of the file, a comment, names the packages that the peer itself needs.
+    """
+    names, _, _ = path.read_text(encoding="utf-8").partition("\n")
     done = subprocess.run(
         [*COMPILE, "--python-version", "3.11", "--constraints", str(REQUIREMENTS), "-"],
-        input="\n".join(names),
+        input="\n".join(names.split()[1:]),
         check=True,
         stdout=subprocess.PIPE,
         encoding="utf-8",
     )
-    path.write_text(done.stdout, encoding="utf-8", newline="\n")
+    path.write_text(f"{names}\n{done.stdout}", encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":
