@@ -1160,12 +1160,21 @@ def test_an_error_of_ones_own_is_named_with_file_and_line(
     ]
 
 
-def test_a_flow_in_a_file_that_is_no_text_is_named(project: Path, program: Program) -> None:
-    (project / "flows" / "clean_data.py").write_bytes("# preço\n".encode("latin-1"))
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_flow_in_a_file_that_is_no_utf_8_is_named(
+    encoding: str, project: Path, program: Program
+) -> None:
+    (project / "flows" / "clean_data.py").write_text("# preço\n", encoding)
     answer = ends(program("run", "clean-data"))
     assert answer.exit_code == 2
     assert answer.err.startswith("Error: flows/clean_data.py")
-    assert "utf-8" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_a_flow_may_be_saved_with_a_byte_order_mark(project: Path) -> None:
+    file = project / "flows" / "tune.py"
+    file.write_text(file.read_text("utf-8"), "utf-8-sig")
+    assert find_flows()["tune"].definition().name == "tune"
 
 
 @pytest.mark.usefixtures("prefect_server")
