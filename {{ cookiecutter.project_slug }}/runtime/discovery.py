@@ -84,7 +84,7 @@ def find_flows() -> dict[str, FlowSource]:
     flows: dict[str, FlowSource] = {}
     for file in sorted((settings.ROOT / "flows").glob("*.py")):
         try:
-            tree = ast.parse(file.read_bytes(), file)
+            tree = ast.parse(file.read_text(encoding="utf-8-sig"), file)
         except (SyntaxError, ValueError) as error:
             if not isinstance(error, SyntaxError):  # bytes that are no text
                 error = SyntaxError(str(error), (str(file), None, None, None))
