@@ -17,14 +17,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2] / "{{ cookiecutter.project_slug }}"
 sys.path.insert(0, str(PROJECT))
 
-from runtime import server, settings  # noqa: E402  (they lie in the template's folder)
+from ml.report import Report, make_report  # noqa: E402  (they lie in the template's folder)
+from runtime import server, settings  # noqa: E402
 
 # Prefect reads its settings when it is imported: so they are set, and the server is started,
 # before any test module imports it. Nothing of the user's own Prefect is touched.
@@ -166,3 +170,12 @@ def outputs(project: Path) -> list[str]:
 def facts(project: Path, run: str) -> dict[str, Any]:
     """Return what a run's run.json says."""
     return json.loads((project / "data" / "processed" / run / "run.json").read_text("utf-8"))
+
+
+def report_on(predictions: np.ndarray, test_y: pd.Series, shares: Any = None) -> Report:
+    """Return the report on predictions of a model that gives these probabilities, or none."""
+    model: Any = SimpleNamespace(params_={})
+    if shares is not None:
+        model.predict_proba = lambda _: shares
+    split = {"test_x": test_y.to_frame(), "test_y": test_y, "data": None}
+    return make_report(model, split, predictions, picture=b"", title="run")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Answer, facts
+from conftest import Answer, facts, report_on
 from flows.data_engineer import encode_categorical_columns, get_classes, split_data
 from flows.main_flow import main_flow
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from ml.checks import check_table, notes
 from ml.data import BadData, read_csv
 from ml.model import predict_rows, train
-from ml.report import make_report
 from runtime import models
 from runtime.formats import ParquetSerializer
 
@@ -469,7 +468,7 @@ def test_the_numbers_of_a_report_are_those_of_scikit_learn() -> None:
         )
         shares = generator.dirichlet(np.ones(len(classes)), 90)
         predictions = np.array(classes)[shares.argmax(axis=1)]
-        metrics = make_report(predictions, truth, b"", "run", shares).metrics
+        metrics = report_on(predictions, truth, shares).metrics
         scores = shares[:, 1] if len(classes) == 2 else shares
         assert metrics == pytest.approx(
             {

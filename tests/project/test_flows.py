@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import time_machine
-from conftest import NAME, PROJECT, Answer, facts, outputs, wait_until
+from conftest import NAME, PROJECT, Answer, facts, outputs, report_on, wait_until
 from flows import main_flow as whole
 from flows.data_engineer import (
     data_engineer,
@@ -30,7 +30,7 @@ from flows.data_science import predict, report_accuracy, train_model
 from flows.main_flow import main_flow
 from ml.checks import check_table
 from ml.data import BadData, read_csv
-from ml.report import draw_evaluation, make_report
+from ml.report import draw_evaluation
 from PIL import Image
 from prefect import flow, task
 from prefect.client.orchestration import get_client
@@ -901,7 +901,7 @@ def test_other_data_is_trained_on_reported_and_predicted(
 
 def test_a_report_counts_each_class_also_one_that_was_not_predicted() -> None:
     test_y = pd.Series(["b", "a", "c", "a"], dtype=pd.CategoricalDtype(["c", "a", "b", "d"]))
-    report = make_report(np.array(["b", "a", "a", "c"]), test_y, b"", title="run")
+    report = report_on(np.array(["b", "a", "a", "c"]), test_y)
     classes = json.loads(report.files["metrics.json"])["classes"]
     recalls = {name: figures["recall"] for name, figures in classes.items()}
     assert report.metrics == {

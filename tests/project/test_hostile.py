@@ -21,12 +21,11 @@ import pyarrow.parquet as pq
 import pytest
 import skops.io
 import websockets
-from conftest import PROJECT, Answer, outputs
+from conftest import PROJECT, Answer, outputs, report_on
 from flows.data_engineer import INTERIM, PROCESSED, data_engineer
 from flows.data_science import data_science
 from ml.checks import check_table
 from ml.data import BadData, read_csv
-from ml.report import make_report
 from prefect.exceptions import ParameterTypeError
 from runtime import models
 from runtime.errors import UserError
@@ -293,7 +292,7 @@ def test_what_the_dashboard_sends_is_checked_too(project: Path) -> None:
     ],
 )
 def test_the_dashboard_shows_the_name_of_a_class_to_the_letter(name: str, markdown: str) -> None:
-    report = make_report(np.array([name]), pd.Series([name]), b"", title="run")
+    report = report_on(np.array([name]), pd.Series([name]))
     assert f"\n| {markdown} | 1.000 |" in report.markdown
     assert report.table["class"].tolist() == [markdown]
 

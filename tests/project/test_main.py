@@ -226,7 +226,6 @@ EDGES = {
         ("predict", "report_accuracy"),
         ("read_split", "report_accuracy"),
         ("train_model", "get_schema"),
-        ("report_accuracy", "check_accuracy"),
         ("train_model", "draw_report"),
         ("read_split", "draw_report"),
         ("train_model", "write_report"),

@@ -1,6 +1,5 @@
 """The flow `data-engineer`: from the raw CSV file to a training set and a test set."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,8 +26,8 @@ def check_data(
     data: pd.DataFrame,
     target_col: str,
     test_data_ratio: float,
-    drop_cols: Sequence[str] = (),
-    unlabelled: str = "refuse",
+    drop_cols: DropCols = (),
+    unlabelled: Unlabelled = "refuse",
 ) -> pd.DataFrame:
     """Return the checked data; raise `BadData` with a list of all problems."""
     checked, summary = check_table(data, target_col, test_data_ratio, drop_cols, unlabelled)
@@ -40,12 +39,9 @@ def check_data(
 
 @task(result_storage=INTERIM, result_serializer="parquet", cache_policy=INTERIM.by_content)
 def encode_categorical_columns(data: pd.DataFrame, target_col: str) -> pd.DataFrame:
-    """Return the data with the target column replaced by one column of 0 and 1 for each class.
-
-    Text in other columns stays: the model encodes it, and can thus encode new data too.
-    """
+    """Return the data with the target column replaced by one column of 0 and 1 for each class."""
     labels = pd.get_dummies(data[target_col].astype(str), dtype="int8")
-    features = data.drop(columns=target_col)
+    features = data.drop(columns=target_col)  # with texts: the model encodes them, in new rows too
     return features.join(labels.rename(columns={name: f"{name}{LABEL}" for name in features}))
 
 

@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 
 from flows.data_engineer import INTERIM, PROCESSED
 from flows.parameters import Checkpoint, MinAccuracy, ModelParams
-from ml.model import predict_probabilities, train
+from ml.model import train
 from ml.report import draw_evaluation, make_report
 from runtime import LocalResult, UserError, current_run, in_run_folder, publish_report
 
@@ -18,9 +18,10 @@ MODELS = LocalResult(dir="models")
 
 @task
 def read_split(checkpoint: str) -> dict[str, Any]:
-    """Return the split of the run `checkpoint`, and as `data` the summary of its raw data."""
+    """Return a split, the `run` that made it, its file's `sha256`, and as `data` a summary."""
     result = PROCESSED.read(location=f"{checkpoint}/split_data")
-    return result.value | {"data": result.run.get("data")}
+    run, data = result.location.partition("/")[0], result.run.get("data")
+    return {**result.value, "run": run, "sha256": result.sha256, "data": data}
 
 
 @task(result_storage=MODELS, result_serializer="skops", cache_policy=MODELS.per_run)
@@ -33,14 +34,6 @@ def train_model(train_x: pd.DataFrame, train_y: pd.Series, params: ModelParams =
 def predict(model: Pipeline, test_x: pd.DataFrame) -> np.ndarray:
     """Return the name of the class that the model predicts for each row; shape (rows,)."""
     return model.predict(test_x)
-
-
-@task
-def report_accuracy(predictions: np.ndarray, test_y: pd.Series) -> float:
-    """Print and return the share of rows whose class was predicted correctly, from 0 to 1."""
-    accuracy = float((predictions == test_y.to_numpy()).mean())
-    print(f"Model accuracy on test set: {round(accuracy * 100, 2)}")
-    return accuracy
 
 
 @task(result_storage=INTERIM, result_serializer="png", cache_policy=INTERIM.by_content)
@@ -57,38 +50,30 @@ def get_schema(model: Pipeline) -> dict[str, Any]:
 
 @task
 def write_report(
-    model: Pipeline,
-    split: dict[str, Any],
-    predictions: np.ndarray,
-    picture: bytes,
-    model_params: ModelParams = None,
+    model: Pipeline, split: dict[str, Any], predictions: np.ndarray, picture: bytes
 ) -> None:
     """Write `reports/<run>/` and show the same on the run's page in the dashboard."""
-    shares = predict_probabilities(model, split["test_x"])
-    test_y, data = split["test_y"], split["data"]
-    publish_report(
-        make_report(predictions, test_y, picture, current_run(), shares, data, model_params)
-    )
+    publish_report(make_report(model, split, predictions, picture, title=current_run()))
 
 
 @task
-def check_accuracy(accuracy: float, min_accuracy: float) -> None:
-    """Raise `UserError` for an accuracy below `min_accuracy`: its model is never `latest`."""
+def report_accuracy(predictions: np.ndarray, test_y: pd.Series, min_accuracy: float = 0) -> float:
+    """Print and return the accuracy, from 0 to 1; raise `UserError` below `min_accuracy`."""
+    accuracy = float((predictions == test_y.to_numpy()).mean())
+    print(f"Model accuracy on test set: {round(accuracy * 100, 2)}")
     if accuracy < min_accuracy:
         raise UserError(f"The accuracy {accuracy:.2%} is below min_accuracy, {min_accuracy:.2%}.")
+    return accuracy
 
 
-def train_and_report(
-    split: dict[str, Any], model_params: ModelParams, min_accuracy: float = 0
-) -> None:
+def train_and_report(split: dict[str, Any], params: ModelParams, min_accuracy: float = 0) -> None:
     """Train a model on a split, evaluate and report it: the end of `data-science` and `tune`."""
-    model = train_model(split["train_x"], split["train_y"], model_params)
+    model = train_model(split["train_x"], split["train_y"], params)
     get_schema(model)
     predictions = predict(model, split["test_x"])
-    accuracy = report_accuracy(predictions, split["test_y"])
     picture = draw_report(model, split["test_x"], split["test_y"])
-    write_report(model, split, predictions, picture, model_params)
-    check_accuracy(accuracy, min_accuracy)
+    write_report(model, split, predictions, picture)
+    report_accuracy(predictions, split["test_y"], min_accuracy)  # last: a bad model has a report
 
 
 @flow(name="data-science", log_prints=True)

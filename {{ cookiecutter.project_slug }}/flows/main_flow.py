@@ -37,27 +37,21 @@ def main_flow(
     deployed: Deployed = False,
 ) -> str:
     """Prepare the data, then train on exactly that split; return the run's name."""
-    if not deployed:
-        checkpoint = data_engineer(
-            raw_path, target_col, test_data_ratio, seed, drop_cols, unlabelled
-        )
-        return data_science(checkpoint, model_params, min_accuracy)
-
-    run_and_wait(
-        "data-engineer",
-        raw_path=raw_path,
-        target_col=target_col,
-        test_data_ratio=test_data_ratio,
-        seed=seed,
-        drop_cols=drop_cols,
-        unlabelled=unlabelled,
-    )
-    run_and_wait(
-        "data-science",
-        checkpoint=current_run(),
-        model_params=model_params,
-        min_accuracy=min_accuracy,
-    )
+    data: dict[str, Any] = {
+        "raw_path": raw_path,
+        "target_col": target_col,
+        "test_data_ratio": test_data_ratio,
+        "seed": seed,
+        "drop_cols": drop_cols,
+        "unlabelled": unlabelled,
+    }
+    model: dict[str, Any] = {"model_params": model_params, "min_accuracy": min_accuracy}
+    if deployed:
+        run_and_wait("data-engineer", **data)
+        run_and_wait("data-science", checkpoint=current_run(), **model)
+    else:
+        checkpoint = data_engineer(**data)
+        data_science(checkpoint, **model)
     return current_run()
 
 

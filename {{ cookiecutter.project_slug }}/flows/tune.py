@@ -16,14 +16,6 @@ from ml.report import make_search_report
 from runtime import UserError, current_run, in_run_folder, publish_report, task_runner, update_run
 
 
-@task
-def find_split(checkpoint: str, folds: int) -> dict[str, str]:
-    """Return the `run` whose split the search uses, and the `sha256` of the split's file."""
-    split = PROCESSED.read(location=f"{checkpoint}/split_data")
-    check_folds(split.value["train_y"], folds)
-    return {"run": split.location.partition("/")[0], "sha256": split.sha256}
-
-
 @task(result_storage=INTERIM, result_serializer="json-value", cache_policy=INTERIM.by_content)
 def evaluate(
     candidate: dict[str, Any], split: dict[str, str], folds: int, seed: int
@@ -80,9 +72,10 @@ def tune(
 
     The test set has no part in the choice.
     """
-    source = find_split(checkpoint, folds)
-    split = read_split(source["run"])
+    split = read_split(checkpoint)
+    task(check_folds)(split["train_y"], folds)
     drawn = draw_candidates(candidates, seed)
+    source = {name: split[name] for name in ("run", "sha256")}
     table = search(drawn, source, folds, seed)
     write_search(table)
     best = choose_best(drawn, table)

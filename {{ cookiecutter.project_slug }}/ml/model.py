@@ -71,8 +71,9 @@ def train(
 ) -> Pipeline:
     """Return a model fitted to the training set; it predicts the names of the classes.
 
-    `train_x` has a row for each of `train_y`. Raises `BadData` for a parameter that the model does
-    not have, and for a value that it does not allow.
+    `train_x` has a row for each of `train_y`. As `params_` the model has the parameters given, as
+    `schema_` its classes and the kind of each feature. Raises `BadData` for a parameter that the
+    model does not have, and for a value that it does not allow.
     """
     model = new_model(params)
     try:
@@ -81,6 +82,7 @@ def train(
         if not params:
             raise
         raise BadData("model_params", [printable(" ".join(str(error).split()), 500)]) from None
+    model.params_ = dict(params or {})
     model.schema_ = {
         "classes": [str(name) for name in model.classes_],
         "features": {name: _describe(train_x[name]) for name in train_x},

@@ -24,6 +24,8 @@ from sklearn.metrics import (
 )
 from sklearn.pipeline import Pipeline
 
+from ml.model import predict_probabilities
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -66,20 +68,15 @@ class Report:
 
 
 def make_report(
-    predictions: np.ndarray,
-    test_y: pd.Series,
-    picture: bytes,
-    title: str,
-    probabilities: np.ndarray | None = None,
-    data: dict[str, Any] | None = None,
-    model_params: dict[str, Any] | None = None,
+    model: Pipeline, split: dict[str, Any], predictions: np.ndarray, picture: bytes, title: str
 ) -> Report:
-    """Return the report on `predictions`, names of classes of shape (rows,).
+    """Return the report on a model of `train`.
 
-    `picture` is the PNG of `draw_evaluation`; `probabilities`, of shape (rows, classes), are the
-    model's, None if it gives none; `data` is the summary of `check_table`, if it is known;
-    `model_params` are the parameters given to the model.
+    `split` has the test set, `test_x` and `test_y`, and as `data` the summary of `check_table`,
+    None if it is not known. `predictions` are the names of the classes predicted for it, of shape
+    (rows,), and `picture` is the PNG of `draw_evaluation`.
     """
+    test_y, probabilities = split["test_y"], predict_probabilities(model, split["test_x"])
     names = class_names(predictions, test_y)
     truth = _codes(test_y, names)
     figures = precision_recall_fscore_support(
@@ -91,7 +88,7 @@ def make_report(
     if probabilities is not None and probabilities.shape[1] == (classes["support"] > 0).sum() > 1:
         scores = probabilities[:, 1] if len(names) == 2 else probabilities
         metrics["roc_auc"] = float(roc_auc_score(truth, scores, multi_class="ovr"))
-    params = (model_params or {}).items()
+    params = model.params_.items()
     given = ", ".join(f"{_literal(name)} = {_literal(value)}" for name, value in params)
     image = base64.b64encode(picture).decode()
     markdown = "\n".join(
@@ -113,7 +110,7 @@ def make_report(
             f"\n{EXPLANATION}\n",
             "## Confusion matrix\n",
             f"![Confusion matrix: true classes by predicted](data:image/png;base64,{image})\n",
-            *_data_section(data or {}),
+            *_data_section(split["data"] or {}),
         ]
     )
     body = MarkdownIt("js-default").render(markdown)
