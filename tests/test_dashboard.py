@@ -20,8 +20,8 @@ from conftest import BakedProject
 from PIL import Image
 from team import ask
 from template_copy import REPO
-from test_doors import CHROMIUM, PATIENCE_MS
 from test_running import Terminal, plain_environment, project, terminals
+from test_security import CHROMIUM, PATIENCE_MS
 
 if TYPE_CHECKING:
     from playwright.sync_api import FloatRect, Locator, Page

