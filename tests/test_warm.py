@@ -108,12 +108,14 @@ def is_warm(shown: str) -> bool:
 class Begun:
     """A run of the flow `probe` that lasts until the test releases it."""
 
-    def __init__(self, project: BakedProject, folder: Path, *arguments: str, **environment: str):
+    def __init__(
+        self, project: BakedProject, folder: Path, *, cold: bool = False, **environment: str
+    ):
         """Start it, and return when it has begun."""
         self.file, self.log = folder / "go", folder / "log.txt"
         with self.log.open("w", encoding="utf-8") as output:
             self.command = subprocess.Popen(
-                [sys.executable, "main.py", "probe", "--param", f"until={self.file}", *arguments],
+                [sys.executable, "main.py", "probe", "--param", f"until={self.file}"],
                 cwd=project.path,
                 env={**os.environ, **environment},
                 stdout=output,
@@ -122,7 +124,7 @@ class Begun:
             )
         wait_for(lambda: " of " in self.shown and self.shown.endswith("\n"), self.command)
         self.process = psutil.Process(int(re.findall(r"process (\d+)", self.shown)[0]))
-        assert is_warm(self.shown)
+        assert is_warm(self.shown) is not cold
 
     @property
     def shown(self) -> str:
@@ -199,7 +201,8 @@ def test_a_run_has_the_folder_environment_and_numbers_of_its_own(
 @pytest.mark.usefixtures("ui")
 def test_an_edited_task_is_the_one_that_runs(project: BakedProject, run: Run) -> None:
     flow = project.path / "flows" / "probe.py"
-    for number in range(1, 6):
+    # Python itself misses an edit in the same second that leaves a file as long as it was.
+    for number in (1, 10, 100, 1000, 10_000):
         source = flow.read_text(encoding="utf-8")
         flow.write_text(re.sub(r'"answer", \d+', f'"answer", {number}', source), encoding="utf-8")
         shown = probe(run, project)
@@ -223,7 +226,6 @@ def test_an_edit_counts_at_once_two_hundred_times(template: Path, run: Run, tmp_
     ) as waiting:
         wait_for(lambda: waits(project), waiting)
         for code in (*range(1, 101), *range(1, 101)):
-            # Python itself misses an edit in the same second that leaves a file as long as it was.
             text = f"import sys  # {'longer ' * code}\nsys.exit({code})"
             module.write_text(text, encoding="utf-8")
             assert run(sys.executable, "ask.py", cwd=project.path).returncode == code
@@ -243,6 +245,25 @@ def test_what_is_odd_starts_cold_without_a_word(
     assert "WARM" not in shown
     assert ("Windows could run it, too" in shown) == (odd == {"WARM": "no"})
     assert is_warm(probe(run, project)), "the next run, which is not odd"
+
+
+@pytest.mark.usefixtures("ui")
+def test_where_files_are_to_be_private_a_run_starts_cold(project: BakedProject, run: Run) -> None:
+    command = f"umask 077; exec '{sys.executable}' main.py probe"
+    done = run("sh", "-c", command, cwd=project.path)
+    assert done.returncode == 0
+    assert not is_warm(done.stderr)
+    assert "rights 0o77" in done.stderr
+
+
+@pytest.mark.usefixtures("ui")
+def test_another_program_keeps_the_run_that_it_starts(project: BakedProject, run: Run) -> None:
+    """Such as a debugger or a profiler, which would see nothing of a run in a fork."""
+    script = "from runtime.cli import main; main(['probe'])"
+    done = run(sys.executable, "-c", script, cwd=project.path)
+    assert done.returncode == 0
+    assert "answer" in done.stderr
+    assert not is_warm(done.stderr)
 
 
 @pytest.mark.usefixtures("ui")
@@ -331,12 +352,12 @@ def test_of_a_command_that_is_killed_nothing_stays_and_the_run_is_marked(
 
 
 @pytest.mark.usefixtures("ui")
-def test_a_signal_that_the_command_ignores_is_ignored_by_its_run(
+def test_a_signal_that_the_command_ignores_is_ignored_by_its_run_which_starts_cold(
     project: BakedProject, tmp_path: Path
 ) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
     try:
-        begun = Begun(project, tmp_path)
+        begun = Begun(project, tmp_path, cold=True)
     finally:
         signal.signal(signal.SIGHUP, before)
     os.killpg(begun.command.pid, signal.SIGHUP)
@@ -411,9 +432,9 @@ def test_where_ui_is_killed_no_process_stays(opened: tuple[BakedProject, Termina
 def test_memory_is_given_back_where_nothing_is_run(template: Path, tmp_path: Path) -> None:
     """A script shortens the time; what follows it is the process as it is."""
     project = new_project(template, tmp_path)
-    noted = project.path / ".prefect" / "imported.json"
+    noted = project.path / ".prefect" / "imported.txt"
     noted.parent.mkdir()
-    noted.write_text('["pandas", "sklearn.linear_model"]', encoding="utf-8")
+    noted.write_text("pandas\nsklearn.linear_model\n", encoding="utf-8")
     script = (
         "import sys; sys.path.insert(0, 'runtime/server'); import warm\n"
         "warm.IDLE_SECONDS = 0.1; sys.path.insert(0, ''); warm.main()"

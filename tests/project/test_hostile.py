@@ -114,7 +114,6 @@ def test_the_web_sockets_of_another_page_are_refused(prefect_server: Server, pat
         (False, {"host": "127.0.0.1.evil.example:4200"}),
         (False, {"host": "127.0.0.1:4200@evil.example"}),
         (False, {"host": "evil.example#127.0.0.1"}),
-        (False, {"host": "127.0.0.1:99999"}),
         (False, {"host": "[::1"}),
         (False, {"host": "127.0.0.1:4200", "origin": "https://127.0.0.1:4200"}),
         (False, {"host": "127.0.0.1:4200", "origin": "http://127.0.0.1:4201"}),

@@ -331,6 +331,12 @@ def test_predict_prints_class_and_probability_of_a_row_with_the_newest_model(
     assert command("predict", "", "", "1.4", "0.2").out.startswith("setosa")  # gaps are filled
 
 
+def test_predict_takes_one_row_or_a_file(command: Command) -> None:
+    answer = command("predict", 5.1, 3.5, 1.4, 0.2, "--csv", "new.csv")
+    assert (answer.exit_code, answer.out) == (2, "")
+    assert answer.err == "Error: Give the values of one row, or --csv, not both.\n"
+
+
 def test_predict_adds_class_and_probability_to_the_rows_of_a_csv_file(
     iris_project: Path, command: Command
 ) -> None:
@@ -744,7 +750,6 @@ def test_a_new_server_looks_for_its_address_meanwhile(monkeypatch: pytest.Monkey
 
     for name in ("PREFECT_UI_URL", "NO_PROXY"):
         monkeypatch.setenv(name, "")  # else it would stay set
-    monkeypatch.setattr(server, "ends_with_this_run", False)
     address_is_known: list[bool] = []
     new = server.use_server(meanwhile=meanwhile)
     try:

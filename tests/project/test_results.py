@@ -319,6 +319,15 @@ def leave_run(project: Path, run: str, **facts: Any) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_that_reads_another_names_the_raw_data_behind_it(project: Path) -> None:
+    prepared = facts(project, data_engineer())
+    trained = facts(project, data_science())
+    assert trained["reads"] == prepared["run"]
+    assert trained["raw_file"] == prepared["raw_file"]
+    assert trained["data"] == prepared["data"]
+
+
 def test_of_runs_in_one_second_the_one_that_started_last_is_the_latest(project: Path) -> None:
     second = "2026-01-02_03-04-05"
     for run, started in (("b", "05.1"), ("a", "05.3"), ("c", "05.2")):
@@ -479,7 +488,7 @@ def test_what_is_no_bucket_is_refused_before_anything_runs(
     answer = command(*arguments)
     assert (answer.exit_code, answer.out) == (2, "")
     assert answer.err == (
-        f"Error: OUTPUTS={value.rstrip('/')!r} is not allowed: leave it empty for this folder, or "
+        f"Error: OUTPUTS={value!r} is not allowed: leave it empty for this folder, or "
         "name a bucket, as s3://bucket/prefix, gs://bucket/prefix or az://container/prefix.\n"
     )
 

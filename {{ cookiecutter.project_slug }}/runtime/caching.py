@@ -15,8 +15,9 @@ from prefect.context import TaskRunContext
 from prefect.settings import get_current_settings
 
 from runtime import settings
+from runtime.errors import UserError
 from runtime.records import EXTENSIONS
-from runtime.runs import current_run, versions
+from runtime.runs import current_run, must_be_written, versions
 
 
 @dataclass
@@ -43,13 +44,19 @@ class Unchanged(CachePolicy):
         if not get_current_settings().results.persist_by_default:
             return None
         task, source = task_ctx.task, TASK_SOURCE.compute_key(task_ctx, inputs, flow_parameters)
-        fingerprint = joblib.hash([source, _ml_files(settings.ROOT), versions(), inputs], "sha1")
-        file = self.target.format(
-            run=current_run() if "{run}" in self.target else "",
-            task_name=task.name,
-            fingerprint=fingerprint,
-        )
-        return f"{file}{EXTENSIONS[str(task.result_serializer)]}@{fingerprint}"
+        with must_be_written(f"The result of {task.name} cannot be kept"):
+            serializer = str(task.result_serializer)
+            if serializer not in EXTENSIONS:
+                known = ", ".join(EXTENSIONS)
+                raise UserError(f"The task {task.name} needs one of these serializers: {known}.")
+            code = [source, _ml_files(settings.ROOT), versions()]
+            fingerprint = joblib.hash([*code, inputs], "sha1")
+            file = self.target.format(
+                run=current_run() if "{run}" in self.target else "",
+                task_name=task.name,
+                fingerprint=fingerprint,
+            )
+            return f"{file}{EXTENSIONS[serializer]}@{fingerprint}"
 
 
 def split_key(key: str) -> tuple[str, str]:

@@ -3,8 +3,10 @@
 Nothing heavy is imported before it is needed: `--help` and a mistyped parameter answer at once.
 """
 
+import asyncio
 import atexit
 import gc
+import inspect
 import os
 import sys
 import threading
@@ -82,10 +84,12 @@ def run(
     gc.disable()  # imports make many objects, and hardly any garbage
     # The server starts while this process imports; Prefect is imported once its address is known.
     server = use_server(meanwhile=lambda: import_module("pandas"))
-    warm = import_module("runtime.server.warm") if settings.warm() else None
-    if warm and server.is_found:
-        exit_code = warm.hand_over("main", STARTED_IN)
-        if exit_code is not None:
+    # Another program, such as a debugger or profiler, would see nothing of a run in a fork.
+    is_main_py = Path(*sys.orig_argv[1:2]).name == "main.py"
+    if is_main_py and server.is_found and settings.warm():
+        from runtime.server.warm import hand_over  # its imports exist on Linux only
+
+        if (exit_code := hand_over("main", STARTED_IN)) is not None:
             sys.exit(exit_code)
     function = source.load()
     threading.Thread(target=import_late, daemon=True).start()
@@ -96,10 +100,10 @@ def run(
 
     with settings_for(server):
         runs.name_killed_runs()
-        function(**parameters)
-    if warm:
-        warm.note_imports()
-    last_lines += ["", runs.summary(runs.last_run, dashboard_of(server)), ""]
+        result = function(**parameters)
+        if inspect.iscoroutine(result):  # of a flow that is an `async def`
+            asyncio.run(result)
+    last_lines += ["", runs.summary(runs.last_run, dashboard_address()), ""]
     if settings.is_interactive():
         print_last(last_lines)
 
@@ -195,14 +199,16 @@ def predict(
 
     from ml.data import read_csv
     from ml.model import predict_rows, unknown_texts
-    from runtime.history import raw_file_of
+    from runtime.history import read_runs
     from runtime.models import read_model
 
+    if csv and values:
+        raise UserError("Give the values of one row, or --csv, not both.")
     run, model = read_model(run)
     if not hasattr(model, "schema_"):
         raise UserError("The model is not one that `train` in ml/model.py returned.")
-    data = f", trained on {raw_file}" if (raw_file := raw_file_of(run)) else ""
-    print(f"Model: {run}{data}", file=sys.stderr)
+    raw_file = read_runs([run]).get(run, {}).get("raw_file", {}).get("path")
+    print(f"Model: {run}" + (f", trained on {raw_file}" if raw_file else ""), file=sys.stderr)
     features = list(model.schema_["features"])
     if csv:
         rows = read_csv(STARTED_IN / csv)
@@ -425,7 +431,7 @@ def wait_for_dashboard(server: "Server") -> str:
     from runtime.runs import name_killed_runs
 
     name_killed_runs()
-    dashboard = dashboard_of(server)
+    dashboard = dashboard_address()
     print(f"Dashboard: {dashboard}   (Ctrl-C stops it)", flush=True)
     return dashboard
 
@@ -440,17 +446,9 @@ def open_browser(url: str) -> None:
             threading.Thread(target=browser.open, args=(url,), daemon=True).start()
 
 
-def dashboard_of(server: "Server") -> str:
-    """Return the dashboard's address; for a server of the user's own, Prefect knows it.
-
-    A server without pages ends with this process: the command that shows them is returned then.
-    """
-    from runtime.server import ends_with_this_run
-
-    if ends_with_this_run:
-        return "python main.py ui"
-    if server.is_own:
-        return server.ui_url
+def dashboard_address() -> str:
+    """Return the dashboard's address, as Prefect knows it, or else the command that opens one."""
     from prefect.settings import PREFECT_UI_URL
 
-    return without_password(str(PREFECT_UI_URL.value()))
+    address = without_password(str(PREFECT_UI_URL.value() or "")).removesuffix("/v2")
+    return address or "python main.py ui"

@@ -25,6 +25,7 @@ from runtime.storage import storage
 Row = dict[str, Any]  # by the name of a column; values that a run does not have are missing
 
 FIRST = ("run", "flow", "started", "seconds", "state", "accuracy")
+READ_AT_ONCE = 20  # run.json, until there are as many runs as are asked for
 GAP = 2  # spaces between two columns of the terminal
 COMPARED = ("flow", "state", "reads", "raw_file", "data", "versions", "metrics", "code")
 DAMAGES = (AttributeError, TypeError, ValueError)  # a person may have edited a run.json
@@ -87,32 +88,33 @@ def show_differences(one: str, other: str) -> None:
 def _read(flow: str | None, last: int | None) -> list[tuple[Row, Row]]:
     """Return the cells of each run, the newest first, and its parameters."""
     names = list(newest_first(storage(PROCESSED).folders()))
-    facts = read_runs(names if flow else names[:last])  # a bucket is slow: read what is needed
-    read = {str(known.get("reads")) for known in facts.values()}  # runs that others read
-    sources = facts | read_runs(name for name in names if name in read.difference(facts))
-    runs = []
-    for run, known in facts.items():
-        try:
-            runs.append((_cells(run, known, sources), dict(_flat(_parameters(known)))))
-        except DAMAGES:
-            say_once(f"{_strange(run)} This run is left out.")
+    at_once = max(last, READ_AT_ONCE) if last else len(names)  # a bucket is slow
+    runs, flows = [], set()
+    while names and (last is None or len(runs) < last):
+        for run, facts in read_runs(names[:at_once]).items():
+            try:
+                cells, parameters = _cells(run, facts), dict(_flat(_parameters(facts)))
+            except DAMAGES:
+                say_once(f"{_strange(run)} This run is left out.")
+                continue
+            flows.add(_text(cells["flow"]))
+            if flow in (None, cells["flow"]):
+                runs.append((cells, parameters))
+        del names[:at_once]
+    if not flows:
+        raise UserError("There is no run to show: `python main.py` starts one.")
     if not runs:
-        raise UserError("There is no run yet: `python main.py` starts one.")
-    chosen = [run for run in runs if flow in (None, run[0]["flow"])][:last]
-    if not chosen:
-        flows = ", ".join(sorted({_text(cells["flow"]) for cells, _ in runs}))
-        raise UserError(f"There is no run of {_text(flow)!r}, but of: {flows}.")
-    return chosen
+        raise UserError(f"There is no run of {_text(flow)!r}, but of: {', '.join(sorted(flows))}.")
+    return runs[:last]
 
 
-def _cells(run: str, facts: Row, sources: dict[str, Row]) -> Row:
+def _cells(run: str, facts: Row) -> Row:
     began, ended = (
         datetime.fromisoformat(facts[name]).astimezone() if name in facts else None
         for name in ("started", "ended")
     )
-    source = facts if "raw_file" in facts else sources.get(facts.get("reads", ""), {})
     return {
-        "raw_file": source.get("raw_file", {}).get("path"),
+        "raw_file": facts.get("raw_file", {}).get("path"),
         **facts.get("metrics", {}),
         "run": run,
         "flow": facts.get("flow"),
@@ -129,12 +131,10 @@ def _parameters(facts: Row) -> Row:
 
 
 def _facts(run: str) -> Row:
-    """Return a run's compared facts by full name; raw data may be that of the run it read."""
+    """Return a run's compared facts by full name."""
     try:
         facts = read_run(run)
-        source = read_run(str(facts["reads"])) if "reads" in facts else {}
-        known = {name: source.get(name) for name in ("raw_file", "data")} | facts
-        compared = {name: known.get(name) for name in COMPARED}
+        compared = {name: facts.get(name) for name in COMPARED}
         return dict(_flat({"parameters": _parameters(facts), **compared}))
     except DAMAGES:
         raise UserError(_strange(run)) from None

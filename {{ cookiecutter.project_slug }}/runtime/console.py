@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect.logging.handlers import PrefectConsoleHandler
 
-from runtime import server, settings
+from runtime import settings
 from runtime.errors import is_for_user, without_password
 
 # Messages that Prefect cannot keep an error in the format of a task's result, and that it still
@@ -34,8 +34,7 @@ class PlainConsoleHandler(PrefectConsoleHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record, unless it is noise; other handlers get it unchanged."""
         message = record.getMessage()
-        leads_nowhere = message.startswith("View at ") and server.ends_with_this_run
-        if leads_nowhere or NOISE.search(message):
+        if NOISE.search(message):
             return
         error = record.exc_info[1] if record.exc_info else None
         if is_for_user(error):

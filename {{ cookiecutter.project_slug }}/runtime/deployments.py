@@ -93,19 +93,22 @@ def serve_flows(schedule: Schedule | None) -> None:
     """
     text = (settings.ROOT / "prefect.yaml").read_text(encoding="utf-8")
     project = yaml.safe_load(text)
-    described = {each["entrypoint"]: each for each in project["deployments"]}
+    described = [*project["deployments"]]
     schedule_name = f"{project['name']}-schedule"
-    tags = [tag for each in described.values() for tag in each["tags"]][:1]  # the project's name
+    tags = [tag for each in described for tag in each.get("tags", [])][:1]  # the project's name
     for source in find_flows().values():
-        described.setdefault(source.entrypoint, {"name": project["name"], "tags": tags})
+        if source.entrypoint not in [each["entrypoint"] for each in described]:
+            own = {"name": project["name"], "tags": tags}
+            described.append({"entrypoint": source.entrypoint, **own})
     deployments: list[Any] = []
-    for entrypoint, each in described.items():
-        flow: Flow[..., str] = load_flow_from_entrypoint(entrypoint)
+    on_schedule: list[Any] = []
+    for each in described:
+        flow: Flow[..., str] = load_flow_from_entrypoint(each["entrypoint"])
         about: dict[str, Any] = {key: each.get(key) for key in ("description", "tags")}
         deployments.append(flow.to_deployment(name=each["name"], **about))
         if schedule is not None and flow.name == SCHEDULED:
-            on_schedule: dict[str, Any] = {"schedule": schedule, "concurrency_limit": ONE_AT_A_TIME}
-            deployments.append(flow.to_deployment(name=schedule_name, **about, **on_schedule))
+            about |= {"schedule": schedule, "concurrency_limit": ONE_AT_A_TIME}
+            on_schedule = [flow.to_deployment(name=schedule_name, **about)]
 
     # Delete an earlier schedule; if it was killed during a run, this frees the run's slot, too.
     with get_client(sync_client=True) as client, suppress(ObjectNotFound):
@@ -120,4 +123,6 @@ def serve_flows(schedule: Schedule | None) -> None:
 
         waiting = waiting_process()
     with waiting:
-        prefect.serve(*deployments, query_seconds=LOOK_EVERY_SECONDS, prefetch_seconds=0)
+        prefect.serve(
+            *deployments, *on_schedule, query_seconds=LOOK_EVERY_SECONDS, prefetch_seconds=0
+        )

@@ -5,7 +5,6 @@ wait for Prefect, pandas and scikit-learn.
 """
 
 import ast
-import builtins
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import Parameter, signature
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from runtime import settings
+from runtime.errors import UserError
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -24,11 +24,14 @@ class FlowSource:
 
     name: str
     file: Path
-    source: ast.FunctionDef | ast.AsyncFunctionDef | SyntaxError
+    source: ast.FunctionDef | ast.AsyncFunctionDef | Exception
 
     def definition(self) -> ast.FunctionDef | ast.AsyncFunctionDef:
-        """Return the flow's function; raise the `SyntaxError` of a file that has one."""
-        if isinstance(self.source, SyntaxError):
+        """Return the flow's function.
+
+        Raises the `SyntaxError` of a file that has one, `UserError` where two have the same name.
+        """
+        if isinstance(self.source, Exception):
             raise self.source
         return self.source
 
@@ -49,31 +52,21 @@ class FlowSource:
     def parameters(self) -> dict[str, tuple[Any, Any]]:
         """Return type and default of each parameter by its name; `...` stands for no default."""
         try:
-            return self._parameters_by_source()
-        except (NameError, AttributeError, ValueError):  # a type from elsewhere, a computed default
+            function = self._header()
+        except (NameError, AttributeError):  # a type or a default from elsewhere
             function = self.load().fn
-            hints = get_type_hints(function, include_extras=True)
-            return {
-                name: (
-                    hints.get(name, Any),
-                    ... if known.default is Parameter.empty else known.default,
-                )
-                for name, known in signature(function).parameters.items()
-            }
+        hints = get_type_hints(function, include_extras=True)
+        return {
+            name: (hints.get(name, Any), ... if known.default is Parameter.empty else known.default)
+            for name, known in signature(function).parameters.items()
+        }
 
-    def _parameters_by_source(self) -> dict[str, tuple[Any, Any]]:
-        names = {**vars(builtins), **vars(import_module("flows.parameters"))}
-        arguments = self.definition().args
-        positional = [*arguments.posonlyargs, *arguments.args]
-        defaults = [None] * (len(positional) - len(arguments.defaults)) + arguments.defaults
-        pairs = [*zip(positional, defaults, strict=True)]
-        pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        parameters = {}
-        for argument, default in pairs:
-            source = ast.unparse(argument.annotation) if argument.annotation else "Any"
-            kind = eval(source, names)  # noqa: S307  (the project's own source)
-            parameters[argument.arg] = (kind, ast.literal_eval(default) if default else ...)
-        return parameters
+    def _header(self) -> Any:
+        """Return a function with the flow's parameters and no body, which needs no import."""
+        names = dict(vars(import_module("flows.parameters")))
+        source = f"def header({ast.unparse(self.definition().args)}): ..."
+        exec(source, names)  # noqa: S102  (the project's own source)
+        return names["header"]
 
 
 def find_flows() -> dict[str, FlowSource]:
@@ -95,7 +88,11 @@ def find_flows() -> dict[str, FlowSource]:
             if isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
                 for decorator in definition.decorator_list:
                     if name := _flow_name(decorator, definition.name):
-                        flows[name] = FlowSource(name, file, definition)
+                        source: Any = definition
+                        if name in flows:
+                            files = f"flows/{flows[name].file.name} and flows/{file.name}"
+                            source = UserError(f"{files} both have a flow {name!r}: rename one.")
+                        flows[name] = FlowSource(name, file, source)
     return dict(sorted(flows.items(), key=lambda item: item[0] != "main-flow"))
 
 

@@ -12,8 +12,7 @@ import pandas as pd
 import prefect.runtime
 from prefect.serializers import Serializer
 
-from runtime.errors import CannotWrite, is_for_user
-from runtime.runs import note_failed_write
+from runtime.runs import must_be_written
 
 SPLIT_INDEX = ["set", "row"]  # of a stored split: "train" or "test", and the index of the rows
 
@@ -28,14 +27,11 @@ class _Format:
 
     def dumps(self, obj: Any) -> bytes:
         """Return `obj` as the bytes of a file."""
-        try:
+        if isinstance(obj, BaseException):  # Prefect tries to keep errors of tasks, too
+            raise TypeError("An error is no result.")
+        task = prefect.runtime.task_run.task_name
+        with must_be_written(f"The result of {task} cannot be written as {self.type}"):
             return self.write(obj)
-        except Exception as error:
-            if not isinstance(obj, BaseException):  # Prefect tries to keep errors of tasks, too
-                task = prefect.runtime.task_run.task_name
-                text = f"The result of {task} cannot be written as {self.type}: {error}."
-                note_failed_write(CannotWrite(str(error) if is_for_user(error) else text))
-            raise
 
 
 class ParquetSerializer(_Format, Serializer):

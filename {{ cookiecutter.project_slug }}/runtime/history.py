@@ -45,14 +45,6 @@ def read_runs(runs: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
     return facts
 
 
-def raw_file_of(run: str) -> str | None:
-    """Return the path of the raw data behind a run, None where no run.json names it."""
-    facts = read_runs([run]).get(run, {})
-    if "raw_file" not in facts and (source := facts.get("reads")):
-        facts = read_runs([source]).get(source, {})
-    return facts.get("raw_file", {}).get("path")
-
-
 def newest_first(runs: Iterable[str]) -> Iterator[str]:
     """Yield names of runs, the newest first; other names come last.
 

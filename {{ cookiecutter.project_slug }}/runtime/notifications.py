@@ -4,9 +4,7 @@ One is sent when a run of a deployment fails or is killed, and one when the next
 succeeds. A receiver that does not answer costs a run five seconds, and nothing else.
 """
 
-import time
 from datetime import datetime
-from threading import Thread
 from typing import Any
 from uuid import UUID
 
@@ -67,22 +65,11 @@ def _send(addresses: list[str], title: str, body: str, kind: Any) -> None:
     """Send a message to all receivers at once; those that did not take it are named in the log."""
     from apprise import Apprise  # takes a second, which a run without NOTIFY need not wait for
 
-    silent = [*addresses]
-
-    def send_to(address: str) -> None:
-        receiver: Any = Apprise.instantiate(address)
-        if receiver.notify(body=body, title=title, notify_type=kind):
-            silent.remove(address)
-
-    threads = [Thread(target=send_to, args=[address], daemon=True) for address in addresses]
-    deadline = time.monotonic() + SECONDS
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0, deadline - time.monotonic()))
-    for address in silent:
-        scheme = settings.scheme(address)
-        get_logger("notify").warning(f"NOTIFY: {scheme} did not take the message '{title}'.")
+    answers: Any = Apprise([*addresses]).notify(body, title, kind, timeout=SECONDS)
+    for address, has_taken in zip(addresses, answers, strict=True):
+        if not has_taken:
+            scheme = settings.scheme(address)
+            get_logger("notify").warning(f"NOTIFY: {scheme} did not take the message '{title}'.")
 
 
 def _deployed_runs(flow: str | None = None, **only: Any) -> list[Any]:

@@ -6,8 +6,6 @@ missing.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
@@ -19,10 +17,10 @@ from prefect.settings import get_current_settings
 
 from runtime import formats
 from runtime.caching import Unchanged, split_key
-from runtime.errors import CannotWrite, UserError, is_for_user
+from runtime.errors import UserError
 from runtime.history import LATEST, counts, newest_first, read_runs
 from runtime.records import Mismatch, damaged, read_verified, record_key, sha256, verify
-from runtime.runs import note_failed_write, note_read
+from runtime.runs import must_be_written, note_read
 from runtime.storage import Storage, storage
 
 __all__ = ["GCSResult", "LocalResult", "Result", "S3Result", "formats"]  # Prefect needs the formats
@@ -93,8 +91,9 @@ class _Results(WritableFileSystem):
                 raise UserError(f"{self.storage.location(record['file'])}: {error}") from None
             except Exception as error:
                 raise damaged(self.storage, record["file"], error) from None
-            note_read(run)
-            return Result(f"{run}/{task}", value, record["sha256"], read_runs([run]).get(run, {}))
+            facts = read_runs([run]).get(run, {})
+            note_read(run, facts)
+            return Result(f"{run}/{task}", value, record["sha256"], facts)
         if not get_current_settings().results.persist_by_default:
             advice = (
                 "results are not kept, because results.persist_by_default "
@@ -113,19 +112,8 @@ class _Results(WritableFileSystem):
     def write_path(self, path: str, content: bytes, **options: Any) -> None:  # type: ignore[override]
         """Write the bytes of a result; the file appears whole or not at all."""
         file, _ = split_key(path)
-        with self._noting_errors(file):
+        with must_be_written(f"{self.storage.location(file)} cannot be written"):
             self.storage.put(file, content)
-
-    @contextmanager
-    def _noting_errors(self, file: str) -> Iterator[None]:
-        """Note why a result is not written: Prefect only logs it, and its task is completed."""
-        try:
-            yield
-        except Exception as error:
-            if not is_for_user(error):
-                error = CannotWrite(f"{self.storage.location(file)} cannot be written: {error}.")
-            note_failed_write(error)
-            raise
 
 
 class _Records(WritableFileSystem):
@@ -141,7 +129,7 @@ class _Records(WritableFileSystem):
         """Write Prefect's record, `content`, with the checksum and fingerprint of the result."""
         file, fingerprint = split_key(path)
         files: Storage = self.results.storage
-        with self.results._noting_errors(file):
+        with must_be_written(f"{files.location(file)} cannot be written"):
             own = {"file": file, "sha256": sha256(files.get(file)), "fingerprint": fingerprint}
             record = own | json.loads(content)
             files.put(record_key(file), json.dumps(record, indent=2).encode())

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from prefect.logging import get_run_logger
 
 from runtime import settings
-from runtime.history import PROCESSED, READERS, RUN, read_runs
+from runtime.history import PROCESSED, READERS, RUN, SECOND, read_runs
 from runtime.records import record_key
 from runtime.storage import Storage, storage
 
@@ -54,7 +54,7 @@ def remove_old_runs(flow_run_id: str) -> None:
     for run in removed:
         for folder in FOLDERS:
             storage(folder).delete_folder(run, last="run.json")
-    began = datetime.fromisoformat(str(facts[newest[-1]].get("started")))
+    began = datetime.strptime(f"{newest[-1][:SECOND]} +0000", "%Y-%m-%d_%H-%M-%S %z")
     _remove_unused(storage("data/interim"), IN_CACHE, began)
     _remove_unused(Storage(".prefect/storage"), FLOW_RESULT, began)
     if removed:

@@ -4,6 +4,7 @@ The identity of a run is the id of its outermost flow run: a retried or resumed 
 folder again, and the flows that `main-flow` starts use the folder of `main-flow`.
 """
 
+import asyncio
 import hashlib
 import inspect
 import json
@@ -37,6 +38,7 @@ from prefect.states import Cancelled, Crashed
 
 from runtime import locks, records, settings
 from runtime.console import main_py_runs_here
+from runtime.errors import CannotWrite, is_for_user
 from runtime.history import PROCESSED, READERS, read_run, read_runs
 from runtime.notifications import notify, notify_at_end
 from runtime.retention import remove_old_runs
@@ -53,6 +55,7 @@ LOOK_EVERY_SECONDS = 5  # for a cancellation
 cancelled_runs: set[str] = set()  # runs of this process that were cancelled in the dashboard
 failed_writes: dict[str, Exception] = {}  # by run, why one of its files could not be written
 last_run: str | None = None  # of this process
+_updating = threading.Lock()  # tasks in threads may add facts at the same time
 # The run of this process. In another process, such as a worker's, Prefect is asked.
 _current: ContextVar[str | None] = ContextVar("run", default=None)
 
@@ -72,7 +75,8 @@ def in_run_folder(function: Callable[P, R]) -> Callable[P, R]:
         bound.apply_defaults()
         try:
             with _recorded(bound.arguments):
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+                return asyncio.run(result) if inspect.iscoroutine(result) else result
         except (TerminationSignal, CancelledRun):
             if not cancelled_runs:
                 raise
@@ -152,12 +156,13 @@ def update_run(**facts: Any) -> None:
 
 
 def _update(run: str, facts: dict[str, Any]) -> None:
-    written = read_run(run)
-    if not written:
-        return
-    for name, value in facts.items():
-        written[name] = {**written.get(name, {}), **value} if isinstance(value, dict) else value
-    storage(PROCESSED).put(f"{run}/run.json", _as_json(written))
+    with _updating:
+        written = read_run(run)
+        if not written:
+            return
+        for name, value in facts.items():
+            written[name] = {**written.get(name, {}), **value} if isinstance(value, dict) else value
+        storage(PROCESSED).put(f"{run}/run.json", _as_json(written))
 
 
 def raw_file(path: str) -> Path:
@@ -173,20 +178,29 @@ def raw_file(path: str) -> Path:
     return file
 
 
-def note_read(run: str) -> None:
-    """Note in both runs that this run reads another one, which is then kept meanwhile."""
+def note_read(run: str, facts: dict[str, Any]) -> None:
+    """Note in both runs that this run reads another one, which is then kept meanwhile.
+
+    `facts` are those of the other run: this one, too, says from now on which raw data is behind it.
+    """
     if prefect.runtime.flow_run.id is None or run == (own := current_run()):
         return
-    if read_run(own).get("reads") == run:
-        return
-    if read_run(run):
-        storage(PROCESSED).put(f"{run}/{READERS}/{own}", b"")
-    update_run(reads=run)
+    if read_run(own).get("reads") != run:
+        if facts:
+            storage(PROCESSED).put(f"{run}/{READERS}/{own}", b"")
+        raw = {name: facts[name] for name in ("raw_file", "data") if name in facts}
+        update_run(reads=run, **raw)
 
 
-def note_failed_write(error: Exception) -> None:
-    """Keep the first error that kept a result of this run from being written."""
-    failed_writes.setdefault(current_run(), error)
+@contextmanager
+def must_be_written(what: str) -> Iterator[None]:
+    """Let the run fail if a result is not written: Prefect only logs that, and continues."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error) if is_for_user(error) else f"{what}: {error}."
+        failed_writes.setdefault(current_run(), CannotWrite(text))
+        raise
 
 
 @cache
@@ -223,11 +237,7 @@ def name_killed_runs() -> None:
 
 
 def _run_with(flow_run_id: str) -> tuple[str, dict[str, Any]]:
-    """Return a flow run's run, and its run.json; all are searched if Prefect does not know it."""
-    with suppress(ObjectNotFound):
-        run, exists = _folder_of(flow_run_id)
-        if exists:
-            return run, read_run(run)
+    """Return the run of an outermost flow run, and its run.json; "" and {} where there is none."""
     for run, facts in read_runs().items():
         if facts.get("flow_run_id") == flow_run_id:
             return run, facts
@@ -246,7 +256,9 @@ def summary(run: str | None, dashboard: str) -> str:
         rows.append(("Accuracy", text))
     others = {name: metrics[name] for name in metrics if name not in ("accuracy", "largest_class")}
     if others:
-        rows.append(("Metrics", ", ".join(f"{name} {others[name]:.4f}" for name in others)))
+        texts = [f"{value:.4f}" if isinstance(value, float) else value for value in others.values()]
+        pairs = zip(others, texts, strict=True)
+        rows.append(("Metrics", ", ".join(f"{name} {text}" for name, text in pairs)))
     if run and facts.get("results"):
         rows.append(("Checkpoints", storage(PROCESSED).location(run)))
     for folder, names in (
@@ -264,21 +276,17 @@ def summary(run: str | None, dashboard: str) -> str:
 @cache
 def _run_of(flow_run_id: str) -> str:
     """Return the run that a flow run is part of; Prefect's server knows the outermost flow run."""
-    return _folder_of(prefect.runtime.flow_run.root_flow_run_id)[0]
-
-
-def _folder_of(flow_run_id: str) -> tuple[str, bool]:
-    """Return the result of `_find` for an outermost flow run that Prefect's server knows."""
+    outermost = prefect.runtime.flow_run.root_flow_run_id
     with get_client(sync_client=True) as client:
-        flow_run = client.read_flow_run(UUID(flow_run_id))
-    return _find(_name(flow_run.expected_start_time, flow_run.name), flow_run_id)
+        flow_run = client.read_flow_run(UUID(outermost))
+    names = _names(flow_run.expected_start_time, flow_run.name)
+    return next(run for run in names if read_run(run).get("flow_run_id") in (outermost, None))
 
 
 def _begin() -> str:
     """Lock this flow run, and return its folder, which has a run.json from now on."""
     flow_run = prefect.runtime.flow_run
     locks.lock(flow_run.id)
-    name = _name(flow_run.scheduled_start_time, flow_run.name)
     facts = {
         "flow": flow_run.flow_name,
         "flow_run_id": flow_run.id,
@@ -286,23 +294,21 @@ def _begin() -> str:
         "started": _now(),
         "versions": versions(),
     }
-    while True:
-        run, exists = _find(name, flow_run.id)
-        if exists:  # it is retried or resumed
+    names = _names(flow_run.scheduled_start_time, flow_run.name)
+    run = next(names)
+    while not storage(PROCESSED).create(f"{run}/run.json", _as_json({"run": run, **facts})):
+        if read_run(run).get("flow_run_id") == flow_run.id:  # it is retried or resumed
             _update(run, {"state": "Running"})
-            return run
-        if storage(PROCESSED).create(f"{run}/run.json", _as_json({"run": run, **facts})):
-            return run
+            break
+        run = next(names)
+    return run
 
 
-def _find(name: str, flow_run_id: str) -> tuple[str, bool]:
-    """Return the flow run's folder and True, or the first free name for one and False."""
-    for number in count(1):
-        run = name if number == 1 else f"{name}-{number}"
-        owner = read_run(run).get("flow_run_id")
-        if owner in (flow_run_id, None):
-            return run, owner is not None
-    raise AssertionError("count() does not end")
+def _names(date: datetime | None, flow_run_name: str | None) -> Iterator[str]:
+    """Yield the names that a run may have: another of the same second may have taken one."""
+    name = _name(date, flow_run_name)
+    yield name
+    yield from (f"{name}-{number}" for number in count(2))
 
 
 def _name(date: datetime | None, flow_run_name: str | None) -> str:
@@ -377,4 +383,9 @@ def _now() -> str:
 
 
 def _as_json(facts: dict[str, Any]) -> bytes:
-    return (json.dumps(facts, ensure_ascii=False, indent=2, default=str) + "\n").encode()
+    return (json.dumps(facts, ensure_ascii=False, indent=2, default=_plain) + "\n").encode()
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy as a number of Python, and anything else as a text."""
+    return value.item() if hasattr(value, "item") else str(value)

@@ -24,16 +24,6 @@ def is_interactive() -> bool:
     return hasattr(sys, "ps1") or "idlelib.run" in sys.modules
 
 
-def read(name: str) -> str:
-    """Return the text of a setting, "" if it is not set."""
-    return os.environ.get(name) or str(_in_file().get(name.lower(), ""))
-
-
-def expand(path: str) -> Path:
-    """Return a path in which `~` is the user's home, where the system knows one."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111  (Path's own raises where there is no home)
-
-
 def pyproject() -> dict[str, Any]:
     """Return the content of pyproject.toml."""
     return _parsed(ROOT / "pyproject.toml")
@@ -49,55 +39,44 @@ def _in_file() -> dict[str, Any]:
     return table
 
 
-def outputs() -> str:
-    """Return the address of the bucket for outputs, "" for the project's folder.
-
-    Raises `UserError` for anything else.
-    """
-    text = read("OUTPUTS").rstrip("/")
-    part = r"(?!\.+(/|$))[\w.@=+-]+"  # not only dots, which lead to another folder
-    if text and not re.fullmatch(rf"(s3|gs|az)://[a-z0-9][\w.-]+(/{part})*", text, re.ASCII):
-        raise UserError(
-            f"OUTPUTS={printable(text)!r} is not allowed: leave it empty for this folder, or name "
-            "a bucket, as s3://bucket/prefix, gs://bucket/prefix or az://container/prefix."
-        )
+def _read(name: str, default: str, pattern: str, allowed: str) -> str:
+    """Return the text of a setting; raise `UserError` where it does not match a pattern."""
+    text = os.environ.get(name) or str(_in_file().get(name.lower(), "")) or default
+    if not re.fullmatch(pattern, text, re.ASCII):
+        raise UserError(f"{name}={printable(text)!r} is not allowed: {allowed}.")
     return text
+
+
+def outputs() -> str:
+    """Return the address of the bucket for outputs, "" for the project's folder."""
+    part = r"(?!\.+(/|$))[\w.@=+-]+"  # not only dots, which lead to another folder
+    bucket = rf"(s3|gs|az)://[a-z0-9][\w.-]+(/{part})*/*"
+    allowed = (
+        "leave it empty for this folder, or name a bucket, as s3://bucket/prefix, "
+        "gs://bucket/prefix or az://container/prefix"
+    )
+    return _read("OUTPUTS", "", f"({bucket})?", allowed).rstrip("/")
 
 
 def engine() -> str:
-    """Return where submitted tasks run; raise `UserError` for an unknown engine."""
-    text = read("ENGINE") or "threads"
-    if not re.fullmatch(
-        r"threads|processes|dask|ray|(tcp|tls|ray)://([\w.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}", text
-    ):
-        raise UserError(
-            f"ENGINE={printable(text)!r} is not allowed: threads, processes, dask, ray, or a "
-            "cluster's address, as tcp://host:8786 (Dask) or ray://host:10001."
-        )
-    return text
+    """Return where submitted tasks run."""
+    address = r"(tcp|tls|ray)://([\w.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}"
+    allowed = (
+        "threads, processes, dask, ray, or a cluster's address, as tcp://host:8786 (Dask) or "
+        "ray://host:10001"
+    )
+    return _read("ENGINE", "threads", f"threads|processes|dask|ray|{address}", allowed)
 
 
 def keep_runs() -> int | None:
-    """Return how many runs are kept, None for all; raise `UserError` for anything else."""
-    text = read("KEEP_RUNS") or "100"
-    if text == "all":
-        return None
-    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
-        raise UserError(
-            f"KEEP_RUNS={printable(text)!r} is not allowed: a number from 1 on, or 'all'."
-        )
-    return int(text)
+    """Return how many runs are kept, None for all."""
+    text = _read("KEEP_RUNS", "100", "all|0*[1-9][0-9]{0,8}", "a number from 1 on, or 'all'")
+    return None if text == "all" else int(text)
 
 
 def warm() -> bool:
-    """Return whether runs start warm while `ui` or `serve` runs (`server/warm.py`).
-
-    They do on Linux only. Raises `UserError` for anything but yes and no.
-    """
-    text = read("WARM") or "yes"
-    if text not in ("yes", "no"):
-        raise UserError(f"WARM={printable(text)!r} is not allowed: yes or no.")
-    return text == "yes" and sys.platform == "linux"
+    """Return whether runs start warm while `ui` or `serve` runs: on Linux (`server/warm.py`)."""
+    return _read("WARM", "yes", "yes|no", "yes or no") == "yes" and sys.platform == "linux"
 
 
 def notify() -> list[str]:

@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -64,18 +64,9 @@ class Storage:
         except AlreadyExistsError:
             return False
         except CannotWrite:  # it needs a hard link, which a USB stick (exFAT) does not have
-            path = self._path(key)
-            if not path.parent.is_dir():
-                raise
-            with self._user_errors("written", key):
-                try:
-                    with path.open("xb") as file:
-                        file.write(content)
-                except FileExistsError:
-                    return False
-                except OSError:
-                    path.unlink(missing_ok=True)  # whole, or not at all
-                    raise
+            if self._path(key).exists():
+                return False
+            self.put(key, content)
         return True
 
     def folders(self) -> list[str]:
@@ -92,11 +83,8 @@ class Storage:
     def delete(self, keys: list[str]) -> None:
         """Delete files in this order; those that do not exist are no error."""
         for key in keys:
-            with self._user_errors("deleted", key):
-                try:
-                    obstore.delete(self._store, key)
-                except FileNotFoundError:
-                    continue
+            with self._user_errors("deleted", key), suppress(FileNotFoundError):
+                obstore.delete(self._store, key)
 
     def delete_folder(self, folder: str, last: str) -> None:
         """Delete a folder; in a bucket, its file `last` is deleted last."""
@@ -181,7 +169,8 @@ def _aws_profile() -> dict[str, str]:
     credentials = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
     config = os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")
     files = configparser.RawConfigParser()
-    files.read([settings.expand(path) for path in (credentials, config)], encoding="utf-8")
+    paths = [os.path.expanduser(path) for path in (credentials, config)]  # noqa: PTH111
+    files.read(paths, encoding="utf-8")
     names = []
     if not os.environ.get("AWS_ACCESS_KEY_ID"):
         names += ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"]

@@ -37,7 +37,6 @@ WRITTEN_AT_END = 200 // 3
 ENDED = {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}}
 PATIENCE_SECONDS = 6  # with a server that writes nothing; it may wait five before it writes
 
-ends_with_this_run = False  # whether this process uses a server that nobody can look at afterwards
 _task_runs: dict[str, str] = {}  # the task runs of this process, and the flow run of each
 
 
@@ -75,7 +74,6 @@ def use_server(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda
     runs for this project, else a new one. Call it before Prefect is imported. A new server takes a
     tenth of a second to know its address: `meanwhile` is called in that time.
     """
-    global ends_with_this_run
     avoid_proxies()
     api_url = _chosen_by_user()
     check_certificates(api_url or "")
@@ -83,12 +81,13 @@ def use_server(*, dashboard: bool = False, meanwhile: Callable[[], Any] = lambda
     if api_url and not found:
         return Server(api_url)
     server = found or start(dashboard=dashboard, meanwhile=meanwhile)
-    ends_with_this_run = server.process is not None and not dashboard
     os.environ["PREFECT_API_URL"] = server.api_url
     if key := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):  # it asks for this one
         os.environ["PREFECT_API_AUTH_STRING"] = key
-    # Links in the log lead to the same pages as the dashboard's address, not to Prefect's older.
-    os.environ["PREFECT_UI_URL"] = f"{server.ui_url}/v2"
+    # Links in the log lead to the same pages as the dashboard's address, not to Prefect's older; to
+    # a server without pages, which ends with this process, Prefect shows none.
+    has_pages = dashboard or server.is_found
+    os.environ["PREFECT_UI_URL"] = f"{server.ui_url}/v2" if has_pages else ""
     return server
 
 
@@ -111,7 +110,8 @@ def _chosen_by_user() -> str | None:
 
 def use_profiles() -> None:
     """Make Prefect use the login in this folder, else the one in the user's home."""
-    for profiles in (prefect_home(), settings.expand("~/.prefect")):
+    home = os.path.expanduser("~/.prefect")  # noqa: PTH111  (Path's own raises without a home)
+    for profiles in (prefect_home(), Path(home)):
         if (profiles / "profiles.toml").exists():
             os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles / "profiles.toml"))
 

@@ -25,8 +25,6 @@ from runtime.server import FIRST_PORT, HOST
 if TYPE_CHECKING:
     from uvicorn import Server
 
-CLEAN_UP_SECONDS = 0.5
-
 
 def main(*, dashboard: bool) -> None:
     """Serve until standard input closes, then end this process."""
@@ -66,7 +64,7 @@ def main(*, dashboard: bool) -> None:
     )
 
     from runtime.server.database import prepare_database
-    from runtime.server.guard import OwnPageOnly
+    from runtime.server.guard import POLICY, OwnPageOnly
     from runtime.server.retry import RetryWhileLocked
 
     setting = get_current_settings().server.database.connection_url
@@ -75,6 +73,7 @@ def main(*, dashboard: bool) -> None:
     config = uvicorn.Config(
         OwnPageOnly(RetryWhileLocked(create_app(ephemeral=not dashboard))),
         log_level="warning",
+        headers=[("Content-Security-Policy", POLICY)],
         timeout_graceful_shutdown=5,
         ws_per_message_deflate=False,  # what stays on this machine is not worth compressing
     )
@@ -87,29 +86,25 @@ def main(*, dashboard: bool) -> None:
     runner = asyncio.Runner(loop_factory=config.get_loop_factory())
     with temporary_settings(changes), runner:
         runner.run(serve(server, listener))
-    if not server.started:
-        from runtime.server.errors import explain_database
+    from runtime.server.errors import explain_database
 
-        with suppress(OSError):  # nobody reads it any more
-            print(explain_database(database), flush=True)
-    # By now Prefect's services have written what they held. Python's own cleanup changes nothing
-    # for a process that ends.
-    sys.stderr.flush()
+    with suppress(OSError):  # nobody reads it any more
+        print(explain_database(database), flush=True)
     os._exit(0)
 
 
 async def serve(server: Server, listener: socket.socket) -> None:
-    """Serve until the server has to end, and make sure that its process ends, too.
+    """Serve until the server has to end, then end this process; return if it cannot start.
 
-    asyncio waits for the tasks that are left: forever if SQLAlchemy closes a connection whose work
-    was cancelled (seen in 4 of 18 ends after 1,000 task runs, when all was written).
+    By then Prefect's services have written what they held. asyncio would wait for the tasks that
+    are left: forever if SQLAlchemy closes a connection whose work was cancelled (seen in 4 of 18
+    ends after 1,000 task runs). Python's own cleanup changes nothing for a process that ends.
     """
     with suppress(SystemExit):  # uvicorn's, where it cannot start
         await server.serve(sockets=[listener])
     if server.started:
-        limit = threading.Timer(CLEAN_UP_SECONDS, os._exit, (0,))
-        limit.daemon = True
-        limit.start()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def ask_first(url: str) -> None:

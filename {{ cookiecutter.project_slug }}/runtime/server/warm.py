@@ -15,7 +15,6 @@ import atexit
 import gc
 import json
 import os
-import resource
 import runpy
 import select
 import signal
@@ -26,27 +25,28 @@ import sysconfig
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module, invalidate_caches
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 HOOK = str(Path(__file__).with_name("warm_start"))
 SOCKET = Path(".prefect/warm")  # from ROOT: a socket's address has room for a hundred bytes
-IMPORTED = ROOT / ".prefect" / "imported.json"  # names of the modules that runs have needed so far
+IMPORTED = ROOT / ".prefect" / "imported.txt"  # names of the modules that runs have needed so far
 PACKAGES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 IDLE_SECONDS = 600
-HAND_OVER_SECONDS = 30
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What Python and packages read once, when they start or are imported.
 READ_ONCE = ("HOME", "LANG", "LC_", "LD_", "MKL_", "MPL", "OMP_", "OPENBLAS_", "PYTHON", "TZ")
+
+exit_codes: list[int] = []  # of the run that this process has carried out
 
 
 @contextmanager
 def waiting_process() -> Iterator[None]:
     """Run the waiting process, and let the flow runs that Prefect starts meanwhile find it.
 
-    It imports what this process has imported, and what runs have needed so far.
+    It imports what this process has imported, and what warm runs have needed so far.
     """
     note_imports()
     with subprocess.Popen(
@@ -67,37 +67,35 @@ def hand_over(module: str, folder: Path) -> int | None:
 
     `folder` is where this process was started. None means that the run has to start cold.
     """
-    request = {
-        "identity": identity(),
-        "module": module,
-        "command": [sys.executable, *sys.orig_argv[1:]],
-        "arguments": sys.argv,
-        "folder": str(folder),
-        "environment": {**os.environ, "WARM": "no"},
-        "ignored": [number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN],
-    }
     try:
         if [stream.fileno() for stream in (sys.stdin, sys.stdout, sys.stderr)] != [0, 1, 2]:
             return None
+        request = {
+            "identity": identity(),
+            "module": module,
+            "arguments": sys.argv,
+            "folder": str(folder),
+            "environment": {**os.environ, "WARM": "no"},
+        }
         waiting = socket.socket(socket.AF_UNIX)
-        waiting.settimeout(HAND_OVER_SECONDS)
         waiting.connect(str(SOCKET))
         socket.send_fds(waiting, [b"\n"], [0, 1, 2])
         waiting.sendall(json.dumps(request).encode() + b"\n")
-        if not waiting.recv(1):
-            return None
+        answer = waiting.makefile()
+        run = int(answer.readline())  # its process; nothing where it has to start cold
     except (AttributeError, OSError, ValueError):  # no process waits, or a stream is closed
         return None
 
-    def pass_on(number: int, _: object) -> None:
-        with suppress(OSError):  # the run has just ended
-            waiting.send(bytes([number]))
+    def pass_on(number: int, _: object = None) -> None:
+        with suppress(ProcessLookupError):  # the run has just ended
+            os.killpg(run, number)
 
-    waiting.settimeout(None)
-    for number in set(SIGNALS) - set(request["ignored"]):
-        signal.signal(number, pass_on)
-    code = int(waiting.makefile().read() or -signal.SIGKILL)
-    if code < 0:  # a signal has ended the run
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, pass_on)
+    code = int(answer.read() or -signal.SIGKILL)
+    if code < 0:  # a signal has ended the run, or the process that waits for its end
+        pass_on(signal.SIGKILL)
         with suppress(OSError):  # SIGKILL has no handler
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
@@ -106,181 +104,120 @@ def hand_over(module: str, folder: Path) -> int | None:
 
 def identity() -> str:
     """Return, as a text, all that must be the same in a run and in the waiting process."""
-    changed = [os.stat(path).st_mtime_ns for path in (__file__, *PACKAGES[1:])]  # noqa: PTH116
-    environment = sorted(item for item in os.environ.items() if item[0].startswith(READ_ONCE))
-    names = sorted(name for name in dir(resource) if name.startswith("RLIMIT_"))
-    limits = [os.getuid(), os.nice(0), [resource.getrlimit(getattr(resource, n)) for n in names]]
+    status = Path("/proc/self/status").read_text().splitlines()
+    rights = [line for line in status if line.startswith(("Umask", "Uid", "Gid", "Cpus_allowed"))]
+    limits = [os.nice(0), Path("/proc/self/limits").read_text()]
+    ignored = [number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN]
     python = [sys.version, sys.prefix, sys.flags, sys.warnoptions, sys._xoptions]
-    return json.dumps([limits, python, changed, environment])
+    changed = [Path(path).stat().st_mtime_ns for path in (__file__, *PACKAGES[1:])]
+    environment = sorted(item for item in os.environ.items() if item[0].startswith(READ_ONCE))
+    return json.dumps([rights, limits, ignored, python, changed, environment])
 
 
 def note_imports() -> None:
     """Note which modules of packages this process has imported, for the waiting process."""
     files = {name: getattr(module, "__file__", None) for name, module in sys.modules.copy().items()}
     names = [name for name, file in files.items() if file and file.startswith(PACKAGES)]
-    earlier = noted_imports()
-    known = {*earlier, "__main__"}
-    if new := [name for name in names if name not in known]:
-        part = IMPORTED.with_suffix(f".{os.getpid()}")
-        with suppress(OSError):  # without room or rights, nothing is noted
-            part.write_text(json.dumps(earlier + new), encoding="utf-8")
-            part.replace(IMPORTED)
-
-
-def noted_imports() -> list[str]:
-    """Return the names of the modules that runs have needed so far, in the order of import."""
-    with suppress(OSError, ValueError):
-        return list(json.loads(IMPORTED.read_text(encoding="utf-8")))
-    return []
+    # Without room or rights, nothing is noted.
+    with suppress(OSError, ValueError), IMPORTED.open("a+", encoding="utf-8") as noted:
+        noted.seek(0)
+        known = set(noted.read().splitlines())
+        noted.writelines(f"{name}\n" for name in names if name not in known)
 
 
 def import_packages() -> None:
     """Import what runs have needed so far; end this process if it cannot fork after that."""
-    for name in noted_imports():
-        if name not in sys.modules:
-            with suppress(Exception):  # the package may be gone
-                import_module(name)
+    for name in IMPORTED.read_text(encoding="utf-8").splitlines() if IMPORTED.exists() else []:
+        with suppress(Exception):  # the package may be gone
+            import_module(name)
     if threading.active_count() > 1:
         sys.exit("A package has started a thread.")
 
 
+def end() -> None:
+    """End a run; Python's own cleanup would copy all shared memory: 0.3 s."""
+    if exit_codes:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_codes[0])
+
+
 def main() -> None:
     """Wait for runs until standard input closes."""
+    atexit.register(end)  # registered first, called last
     mine = identity()
+    os.close(os.pidfd_open(os.getpid()))  # ends this process on a system that lacks it
     sys.path.pop(0)  # this script's folder
-    if "asleep" in sys.argv[1:]:
-        with listen() as listener:
-            if sys.stdin in select.select([sys.stdin, listener], [], [])[0]:
-                return
+    SOCKET.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(SOCKET))
+    SOCKET.chmod(0o600)  # before it listens: only this user can connect
+    listener.listen()  # who connects during the imports waits for their end
+    if "asleep" in sys.argv and sys.stdin in select.select([sys.stdin, listener], [], [])[0]:
+        return
     import_packages()
     gc.freeze()  # a fork shares what the collector does not touch
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Linux then reaps the children that end
-    listener = listen()
     while True:
         ready, _, _ = select.select([sys.stdin, listener], [], [], IDLE_SECONDS)
         if sys.stdin in ready:
             return SOCKET.unlink(missing_ok=True)
-        if not ready:
-            begin_again("asleep")
+        if not ready or identity() != mine:  # begin again: without the memory, with new packages
+            os.execv(sys.executable, [sys.executable, __file__, "asleep"])  # noqa: S606
         connection, _ = listener.accept()
-        request, streams = receive(connection)
-        is_current = identity() == mine
-        if is_current and request.get("identity") == mine and os.fork() == 0:
+        if os.fork() == 0:
             listener.close()
-            carry_out(request, streams, connection)
-        for stream in streams:
-            os.close(stream)
+            carry_out(connection, mine)
         connection.close()
-        if not is_current:
-            begin_again()
         import_packages()
 
 
-def listen() -> socket.socket:
-    """Return a socket to which only this user can connect."""
-    SOCKET.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    mask = os.umask(0o077)
-    listener.bind(str(SOCKET))
-    os.umask(mask)
-    listener.listen()
-    return listener
+def carry_out(connection: socket.socket, mine: str) -> NoReturn:
+    """Run a request in a process of its own; send the number of that, and its exit code.
 
-
-def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Return a request, {} if it cannot be read, and its three streams."""
-    connection.settimeout(HAND_OVER_SECONDS)
-    streams: list[int] = []
-    with suppress(OSError, ValueError):
-        _, streams, _, _ = socket.recv_fds(connection, 1, 3)
-        return json.loads(connection.makefile().readline()), streams
-    return {}, streams
-
-
-def begin_again(*arguments: str) -> NoReturn:
-    """Replace this process by a new waiting process, which frees the memory of all imports."""
-    os.execv(sys.executable, [sys.executable, __file__, *arguments])  # noqa: S606
-
-
-def carry_out(request: dict[str, Any], streams: list[int], connection: socket.socket) -> NoReturn:
-    """Run a request in a process of its own, pass signals on to it, and send its exit code.
-
-    If the process that asked is gone, it was killed: so is the run.
+    Where nothing is sent, the run starts cold. If the process that asked is gone, it was killed: so
+    is the run.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    connection.settimeout(None)
-    connection.send(b"y")
+    try:
+        _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+        request = json.loads(connection.makefile().readline())
+        if request["identity"] != mine:
+            os._exit(1)
+        prepare(request, streams)
+    except Exception:  # such as for bad Prefect settings: a cold start explains it
+        os._exit(1)
     run = os.fork()
     if run == 0:
-        connection.close()
         os.setpgid(0, 0)  # so that signals reach the processes that it starts, as in a terminal
-        become(request, streams)
-    for stream in streams:
-        os.close(stream)
-    with suppress(OSError):
-        os.setpgid(run, run)  # whichever of the two processes comes first
-    process = os.pidfd_open(run)
-    watched: list[Any] = [process, connection]
-    while process not in select.select(watched, [], [])[0]:
+        connection.sendall(f"{os.getpid()}\n".encode())
+        connection.close()
         try:
-            number = connection.recv(1)
-        except OSError:
-            number = b""
-        os.killpg(run, number[0] if number else signal.SIGKILL)
-        if not number:
-            watched.remove(connection)
+            runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+            exit_codes.append(0)
+        finally:
+            note_imports()
+        sys.exit()
+    ended: Any = os.pidfd_open(run)
+    if ended not in select.select([ended, connection], [], [])[0]:  # nothing more is ever sent
+        os.killpg(run, signal.SIGKILL)
     _, status = os.waitpid(run, 0)
     with suppress(OSError):
         connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
     os._exit(0)
 
 
-def become(request: dict[str, Any], streams: list[int]) -> NoReturn:
-    """Run a request as the process that sent it would."""
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-        os.close(stream)
-    os.environ.clear()
-    os.environ.update(request["environment"])
-    try:
-        prepare(request)
-    except Exception:  # such as for bad Prefect settings: a cold start explains it
-        with suppress(OSError):  # it may be gone
-            os.chdir(request["folder"])
-        os.execv(request["command"][0], request["command"])  # noqa: S606
-    exit_codes: list[int] = []
-
-    def end() -> None:
-        """Skip Python's own cleanup, which would copy all shared memory: 0.3 s."""
-        for code in exit_codes:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-
-    atexit.register(end)  # called after the functions that the run registers
-    try:
-        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
-        exit_codes.append(0)
-    except SystemExit as error:
-        if isinstance(error.code, int):
-            exit_codes.append(error.code)
-        raise
-    finally:
-        note_imports()
-    sys.exit()
-
-
-def prepare(request: dict[str, Any]) -> None:
+def prepare(request: dict[str, Any], streams: list[int]) -> None:
     """Bring this process into the state of a new one after the same imports."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
-        old = getattr(sys, name)
-        lines = number == 2 or (number == 1 and os.isatty(1))
-        new = os.fdopen(
-            number, "w" if number else "r", 1 if lines else -1, old.encoding, old.errors
-        )
+        os.dup2(streams[number], number)
+        os.close(streams[number])
+        old, buffering = getattr(sys, name), 1 if number == 2 or os.isatty(number) else -1
+        new = os.fdopen(number, "w" if number else "r", buffering, old.encoding, old.errors)
         setattr(sys, name, new)
+    os.environ.clear()
+    os.environ.update(request["environment"])
     sys.path.insert(0, str(ROOT))
-    invalidate_caches()
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # else the runs would all draw the same numbers
     if "prefect.main" in sys.modules:
@@ -289,9 +226,6 @@ def prepare(request: dict[str, Any]) -> None:
 
         refresh_global_settings_context()
         setup_logging(incremental=False)
-    for number in SIGNALS:  # `nohup`, or `&` in a script, makes a process ignore some
-        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-        signal.signal(number, signal.SIG_IGN if number in request["ignored"] else usual)
     sys.modules.pop(request["module"], None)  # it is to run as `__main__`
     sys.argv = request["arguments"]
     os.chdir(request["folder"])
