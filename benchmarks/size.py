@@ -12,7 +12,7 @@ from measure import Command, compare
 from sections import Section
 
 PEERS = ("plain", "luigi", "kedro", "metaflow", "dagster", "prefect", OURS)
-HEAVY = ("prefect", "pandas", "numpy", "sklearn", "matplotlib", "pyarrow", "pandera", "skops")
+HEAVY = ("prefect", "pandas", "numpy", "sklearn", "matplotlib", "pyarrow", "skops")
 MIB, KIB = 2**20, 2**10
 
 

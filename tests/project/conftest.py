@@ -174,7 +174,8 @@ def facts(project: Path, run: str) -> dict[str, Any]:
 
 def report_on(predictions: np.ndarray, test_y: pd.Series, shares: Any = None) -> Report:
     """Return the report on predictions of a model that gives these probabilities, or none."""
-    model: Any = SimpleNamespace(params_={})
+    names = test_y.cat.categories if isinstance(test_y.dtype, pd.CategoricalDtype) else test_y
+    model: Any = SimpleNamespace(params_={}, classes_=sorted({*names, *predictions}))
     if shares is not None:
         model.predict_proba = lambda _: shares
     split = {"test_x": test_y.to_frame(), "test_y": test_y, "data": None}

@@ -153,7 +153,7 @@ BAD_DATA = {
         table([*GOOD_ROWS, "", "big,2,x"]),
         "line 23, column 'size', 'big' is not a number",
     ),
-    "infinity": (table([*GOOD_ROWS, "inf,2,x"]), "line 22, column 'size', inf is infinite"),
+    "infinity": (table([*GOOD_ROWS, "inf,2,x"]), "line 22, column 'size', 'inf' is not a number"),
     "an empty column": (
         table([f"{i},,{'xy'[i % 2]}" for i in range(9)]),
         "column 'weight' has no values",
@@ -162,8 +162,8 @@ BAD_DATA = {
     "a column without name": (table(GOOD_ROWS, "size,,kind"), "column 2 has no name"),
     "wrong encoding": ("size,kind\n1,maçã\n".encode("latin-1"), "it is not UTF-8 text"),
     "a decimal comma": (
-        table([f'"{i},5",{row}' for i, row in enumerate(GOOD_ROWS)], "width,size,weight,kind"),
-        "column 'width' has numbers such as 0,5 or 1.000,5: write 0.5 and 1000.5",
+        table([f'"{i},5",{row}' for i, row in enumerate(GOOD_ROWS * 2)], "width,size,weight,kind"),
+        "column 'width' has numbers such as 0,5 in 40 lines (2, 3, 4, 5, 6, …): write them like",
     ),
     "NUL bytes": (table(GOOD_ROWS).replace(b"x", b"\0"), "it holds NUL bytes"),
     "UTF-16": (table(GOOD_ROWS).decode().encode("utf-16"), "UTF-16, .xlsx and pictures do: save"),
@@ -173,8 +173,8 @@ BAD_DATA = {
         table([f"{i},2,class {i % 101}" for i in range(1010)]),
         "column 'kind' has 101 classes, more than 100: is it the right target_col?",
     ),
-    "a huge whole number": (table([*GOOD_ROWS, f"{'9' * 400},2,x"]), "inf is infinite, or beyond"),
-    "a huge number": (table([*GOOD_ROWS, "1e200,2,x"]), "1e+200 is infinite, or beyond 1e+150"),
+    "a huge whole number": (table([*GOOD_ROWS, f"{'9' * 400},2,x"]), "9… is not a number"),
+    "a huge number": (table([*GOOD_ROWS, "1e200,2,x"]), "'1e200' is not a number"),
     "letters that steer a terminal": (
         table(GOOD_ROWS, "a,b,\x1b[31m"),
         r"there are 'a', 'b', '\x1b[31m'",
@@ -908,7 +908,7 @@ def test_a_report_counts_each_class_also_one_that_was_not_predicted() -> None:
         "accuracy": 0.5,
         "largest_class": 0.5,
         "balanced_accuracy": 0.5,
-        "macro_f1": pytest.approx((0.5 + 2 / 3 + 0 + 0) / 3, abs=1),
+        "macro_f1": pytest.approx((1 + 0.5 + 0) / 3),
     }
     assert recalls == {"a": 0.5, "b": 1, "c": 0, "d": 0}
 

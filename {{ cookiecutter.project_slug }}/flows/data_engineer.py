@@ -11,8 +11,9 @@ from ml.checks import check_table, notes
 from ml.data import LABEL, read_csv
 from runtime import LocalResult, current_run, in_run_folder, raw_file, update_run
 
-INTERIM = LocalResult(dir="data/interim")
-PROCESSED = LocalResult(dir="data/processed")
+# Where tasks keep their outputs. A task that names none only passes its output on.
+INTERIM = LocalResult(dir="data/interim")  # .by_content: later runs use it again
+PROCESSED = LocalResult(dir="data/processed")  # .per_run: in the folder of the run
 
 
 @task
@@ -29,9 +30,9 @@ def check_data(
     drop_cols: DropCols = (),
     unlabelled: Unlabelled = "refuse",
 ) -> pd.DataFrame:
-    """Return the checked data; raise `BadData` with a list of all problems."""
+    """Return the columns to learn from, as numbers or texts; raise `BadData` with all problems."""
     checked, summary = check_table(data, target_col, test_data_ratio, drop_cols, unlabelled)
-    update_run(data=summary)
+    update_run(data=summary)  # in run.json, where `read_split` finds it
     for note in notes(checked, summary):
         print(note)
     return checked
@@ -41,7 +42,7 @@ def check_data(
 def encode_categorical_columns(data: pd.DataFrame, target_col: str) -> pd.DataFrame:
     """Return the data with the target column replaced by one column of 0 and 1 for each class."""
     labels = pd.get_dummies(data[target_col].astype(str), dtype="int8")
-    features = data.drop(columns=target_col)  # with texts: the model encodes them, in new rows too
+    features = data.drop(columns=target_col)  # the model encodes their texts, as in new rows
     return features.join(labels.rename(columns={name: f"{name}{LABEL}" for name in features}))
 
 
@@ -58,7 +59,7 @@ def split_data(
     """Return the training set and the test set, each split into features and labels.
 
     `train_x` and `test_x` are DataFrames with the features, `train_y` and `test_y` Series with the
-    name of each row's class. Each class has the same share in both sets.
+    name of each row's class. A class has the same share in both sets, as far as rows allow.
     """
     columns = [f"{name}{LABEL}" if f"{name}{LABEL}" in data else name for name in classes]
     labels = pd.Categorical.from_codes(data[columns].to_numpy().argmax(axis=1), pd.Index(classes))

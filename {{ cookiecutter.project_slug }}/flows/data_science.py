@@ -18,10 +18,10 @@ MODELS = LocalResult(dir="models")
 
 @task
 def read_split(checkpoint: str) -> dict[str, Any]:
-    """Return a split, the `run` that made it, its file's `sha256`, and as `data` a summary."""
+    """Return a split, the name of its `run`, its file's `sha256`, and as `data` its summary."""
     result = PROCESSED.read(location=f"{checkpoint}/split_data")
-    run, data = result.location.partition("/")[0], result.run.get("data")
-    return {**result.value, "run": run, "sha256": result.sha256, "data": data}
+    run = result.location.partition("/")[0]  # where `checkpoint` may say "latest"
+    return {**result.value, "run": run, "sha256": result.sha256, "data": result.run.get("data")}
 
 
 @task(result_storage=MODELS, result_serializer="skops", cache_policy=MODELS.per_run)
@@ -45,7 +45,7 @@ def draw_report(model: Pipeline, test_x: pd.DataFrame, test_y: pd.Series) -> byt
 @task(result_storage=MODELS, result_serializer="json-value", cache_policy=MODELS.per_run)
 def get_schema(model: Pipeline) -> dict[str, Any]:
     """Return what the model was trained on: its features with their kinds, and its classes."""
-    return dict(model.schema_)
+    return dict(model.schema_)  # set by `train`
 
 
 @task
@@ -73,7 +73,7 @@ def train_and_report(split: dict[str, Any], params: ModelParams, min_accuracy: f
     predictions = predict(model, split["test_x"])
     picture = draw_report(model, split["test_x"], split["test_y"])
     write_report(model, split, predictions, picture)
-    report_accuracy(predictions, split["test_y"], min_accuracy)  # last: a bad model has a report
+    report_accuracy(predictions, split["test_y"], min_accuracy)  # last, since it may fail
 
 
 @flow(name="data-science", log_prints=True)

@@ -50,13 +50,14 @@ def main_flow(
         run_and_wait("data-engineer", **data)
         run_and_wait("data-science", checkpoint=current_run(), **model)
     else:
-        checkpoint = data_engineer(**data)
+        checkpoint = data_engineer(**data)  # as `current_run()`: the parts share its folder
         data_science(checkpoint, **model)
     return current_run()
 
 
 def run_and_wait(name: str, **parameters: Any) -> None:
-    """Run the deployment of a flow, as part of this run; raise `UserError` if it fails."""
+    """Run a flow's deployment in this run, once it is served; raise `UserError` if it fails."""
+    # Each deployment has the name of the project.
     described = (Path(__file__).parents[1] / "prefect.yaml").read_text(encoding="utf-8")
     deployment = f"{name}/{yaml.safe_load(described)['name']}"
     flow_run: Any = run_deployment(deployment, parameters=parameters)

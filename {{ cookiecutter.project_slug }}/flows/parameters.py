@@ -24,15 +24,15 @@ def _names(names: Any) -> Any:
     """Split a text into names, by commas or as a JSON list; return any other value unchanged."""
     if not isinstance(names, str):
         return names
-    return json.loads(names) if names.startswith("[") else list(filter(None, names.split(",")))
+    if names.startswith("["):
+        return json.loads(names)
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 RawPath = Annotated[
     str,
     AfterValidator(_no_address),
-    _parameter(
-        "CSV file with the raw data, relative to the project.", min_length=1, max_length=1000
-    ),
+    _parameter("CSV file, relative to the project.", min_length=1, max_length=1000),
 ]
 TargetCol = Annotated[
     str, _parameter("Column that holds the class of each row.", min_length=1, max_length=1000)
@@ -73,7 +73,7 @@ Checkpoint = Annotated[
 Candidates = Annotated[int, _parameter("How many models are tried, one task each.", ge=1, le=1000)]
 Folds = Annotated[
     int,
-    _parameter("Parts of the training set, each of which tests the others once.", ge=2, le=20),
+    _parameter("Parts of the training set: a model of the others predicts each.", ge=2, le=20),
 ]
 SearchSeed = Annotated[
     int,

@@ -18,13 +18,14 @@ from runtime import UserError, current_run, in_run_folder, publish_report, task_
 
 @task(result_storage=INTERIM, result_serializer="json-value", cache_policy=INTERIM.by_content)
 def evaluate(
-    candidate: dict[str, Any], split: dict[str, str], folds: int, seed: int
+    candidate: dict[str, Any], source: dict[str, str], folds: int, seed: int
 ) -> list[float]:
     """Return a candidate's accuracy (0 to 1) on each fold of the training set.
 
-    The task receives the name of a run instead of its rows, and reads the rows where it runs.
+    `source` has the `run` whose rows are read here, perhaps on another machine. Their `sha256` is
+    not used: by it, `by_content` sees that a run of the same name has other rows.
     """
-    rows = PROCESSED.read(location=f"{split['run']}/split_data").value
+    rows = PROCESSED.read(location=f"{source['run']}/split_data").value
     return cross_validate(rows["train_x"], rows["train_y"], candidate, folds, seed)
 
 
@@ -42,21 +43,24 @@ def write_search(table: pd.DataFrame) -> None:
     publish_report(make_search_report(table), key="search")
 
 
-def search(candidates: list[dict[str, Any]], *common: Any) -> pd.DataFrame:
+def search(
+    candidates: list[dict[str, Any]], source: dict[str, str], folds: int, seed: int
+) -> pd.DataFrame:
     """Evaluate the candidates in parallel; return a row for each, with an `error` if it failed."""
-    futures = evaluate.map(candidates, *map(unmapped, common))
+    futures = evaluate.map(candidates, unmapped(source), unmapped(folds), unmapped(seed))
     progress: Any = create_progress_artifact(0.0, key="search", description="Candidates evaluated")
     rows = [{**candidate, "accuracy": None, "std": None, "error": None} for candidate in candidates]
-    for number, future in enumerate(as_completed(futures), 1):
-        row = rows[futures.index(future)]
+    for done, future in enumerate(as_completed(futures), 1):
+        number = futures.index(future)  # they are done in any order
         try:
             scores = future.result()
-            row |= {"accuracy": mean(scores), "std": pstdev(scores)}
-            outcome = f"{row['accuracy']:.2%}"
+            rows[number].update(accuracy=mean(scores), std=pstdev(scores))
+            outcome = f"{mean(scores):.2%}"
         except Exception as error:  # of any kind: a worker may have died, too
-            outcome = row["error"] = f"{type(error).__name__}: {error}"
-        print(f"{number}/{len(futures)} {candidates[futures.index(future)]}: {outcome}")
-        update_progress_artifact(progress, 100 * number / len(futures))
+            outcome = f"{type(error).__name__}: {error}"
+            rows[number].update(error=outcome)
+        print(f"{done}/{len(futures)} {candidates[number]}: {outcome}")
+        update_progress_artifact(progress, 100 * done / len(futures))
     return pd.DataFrame(rows).astype({"accuracy": "float64", "std": "float64"})
 
 
@@ -75,7 +79,7 @@ def tune(
     split = read_split(checkpoint)
     task(check_folds)(split["train_y"], folds)
     drawn = draw_candidates(candidates, seed)
-    source = {name: split[name] for name in ("run", "sha256")}
+    source = {"run": split["run"], "sha256": split["sha256"]}
     table = search(drawn, source, folds, seed)
     write_search(table)
     best = choose_best(drawn, table)

@@ -5,29 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-import pandera.pandas as pa
-from pandera.errors import SchemaErrors
 
-from ml.data import (
-    FIRST_LINE,
-    LABEL,
-    LARGEST_NUMBER,
-    BadData,
-    is_no_number,
-    may_be_thousands,
-    normalized,
-    printable,
-    to_numbers,
-    to_texts,
-)
+from ml.data import FIRST_LINE, LABEL, BadData, normalized, printable, to_numbers, to_texts
 
 MOST_CLASSES = 100  # with more, nobody can read the confusion matrix
 FEWEST_FRACTIONS = 10  # from this many different numbers on, a target with fractions is no class
 FEW_TEXTS = 20  # up to this many texts may all differ without being names or remarks
-DATE = r"\d{4}-\d{1,2}-\d{1,2}([ T].*)?|\d{1,2}[/.-]\d{1,2}[/.-]\d{4}( .*)?|\d\d?/\d\d?/\d\d"
-DECIMAL_COMMA = r"[+-]?\d[\d.]*,[\d,]*\d(\.\d+)?"  # 0,5 and 1.000,5; also 1,000.5
-WRITE_PLAIN = "has numbers such as 1,234, which may be 1.234 or 1234: write them without a comma"
-WRITE_POINTS = "has numbers such as 0,5 or 1.000,5: write 0.5 and 1000.5"
+DATE = (
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T].*)?|\d{1,2}[/.-]\d{1,2}[/.-]\d{4}( .*)?|\d\d?/\d\d?/\d\d"
+)
+WITH_COMMA = r"[+-]?\d[\d.]*,[\d,]*\d(\.\d+)?"  # 0,5 and 1.000,5; also 1,000.5
 
 
 def check_table(
@@ -48,48 +35,51 @@ def check_table(
     column.
 
     Raises `BadData` if `target_col` or one of `drop_cols` is missing, for no rows or no feature,
-    text, infinity or decimal commas in a column of numbers, a column without values, a row without
+    text, infinity or unclear commas in a column of numbers, a column without values, a row without
     a class, a target of fractions, fewer than two or more than MOST_CLASSES classes, a class with a
     single row, and a ratio that leaves a class without a row for training or for testing.
     """
     data = data.rename(columns=lambda name: normalized(str(name)))
+    if not pd.api.types.is_integer_dtype(data.index):  # as in Parquet, which has no lines
+        data = data.reset_index(drop=True)
     target_col, dropped = normalized(target_col), [normalized(name) for name in drop_cols]
     _check_names(data, target_col, dropped)
-    summary: dict[str, Any] = {"rows": len(data)}
-    labels = to_texts(data[target_col])
+    rows, labels = len(data), to_texts(data[target_col])
     if unlabelled == "drop":
         labels = labels.dropna()
         data = data.loc[labels.index]
-    summary["rows_left_out"] = summary["rows"] - len(data)
-    problems = _target_problems(labels, test_data_ratio)
 
-    kinds, columns, rules = {}, {}, {}
+    kinds, columns = {}, {}
+    faults: list[tuple[int, str]] = []
     left_out = dict.fromkeys(dropped, "drop_cols names it")
     for name in data.columns.difference([target_col, *dropped], sort=False):
-        kind, values, rule = _feature(data[name], data.attrs.get("separator", ","))
+        kind, values, found = _feature(data[name], data.attrs.get("separator", ","))
         if reason := _why_left_out(name, kind, values):
             left_out[name] = reason
         else:
-            kinds[name], columns[name], rules[name] = kind, values, rule
+            kinds[name], columns[name] = kind, values
+            faults += found
     if not columns:
         reasons = "".join(f"; {name!r}: {reason}" for name, reason in left_out.items())
         problem = printable(f"it has no column other than {target_col!r}{reasons}", 500)
         raise BadData("The raw data", [problem])
+    problems = _target_problems(labels, test_data_ratio)
     problems += ["column 1 has no name" for name in columns if not name.strip()]
     for name in sorted({f"{name}{LABEL}" for name in labels.unique()} & columns.keys()):
         problems.append(f"column {printable(repr(name))} is called like a class: rename it")
-    checked = pd.DataFrame(columns, index=data.index)
-    try:
-        pa.DataFrameSchema(rules).validate(checked, lazy=True, inplace=True)
-    except SchemaErrors as errors:
-        problems += _problems(errors.failure_cases)
+    problems += [fault for _, fault in sorted(faults)]
     if problems:
         raise BadData("The raw data", problems)
-    checked[target_col] = labels
-    summary |= {"columns": kinds, "columns_left_out": left_out}
+    checked = pd.DataFrame(columns, index=data.index)
     gaps = checked.isna().sum()
-    summary["gaps"] = {name: int(number) for name, number in gaps.items() if number}
-    return checked, summary
+    checked[target_col] = labels
+    return checked, {
+        "rows": rows,
+        "rows_left_out": rows - len(data),
+        "columns": kinds,
+        "columns_left_out": left_out,
+        "gaps": {name: int(number) for name, number in gaps.items() if number},
+    }
 
 
 def notes(data: pd.DataFrame, summary: dict[str, Any]) -> list[str]:
@@ -134,15 +124,13 @@ def _target_problems(labels: pd.Series, test_data_ratio: float) -> list[str]:
         problems.append(f"{column} is empty in {where}; unlabelled=drop leaves such rows out")
     rows_of_class = labels.value_counts()
     classes = len(rows_of_class)
-    if classes >= FEWEST_FRACTIONS and _has_fractions(rows_of_class.index):
-        raise BadData(
-            "The raw data",
-            [
-                f"{column} has {classes} different numbers with fractions, such as "
-                f"{rows_of_class.index[0]}: this project predicts classes. Make a few classes of "
-                "the numbers in `load_data`, or another model and report in ml/"
-            ],
-        )
+    numbers, _ = to_numbers(rows_of_class.index.to_series(), ";")
+    if classes >= FEWEST_FRACTIONS and numbers.notna().all() and (numbers % 1 != 0).any():
+        return [
+            f"{column} has {classes} different numbers with fractions, such as "
+            f"{rows_of_class.index[0]}: this project predicts classes. Make a few classes of "
+            "the numbers in `load_data`, or another model and report in ml/"
+        ]
     if classes < 2:
         problems.append(f"{column} has fewer than two classes")
     elif classes > MOST_CLASSES:
@@ -164,14 +152,9 @@ def _target_problems(labels: pd.Series, test_data_ratio: float) -> list[str]:
     if min(rows_for_test, rows_for_training) < classes or rarest * rows_for_training < rows:
         problems.append(
             f"{column} has too few rows: test_data_ratio={test_data_ratio} leaves a class without "
-            "a row for training or for testing"
+            "a row for training, or fewer rows for testing than there are classes"
         )
     return problems
-
-
-def _has_fractions(texts: pd.Index) -> bool:
-    numbers = to_numbers(texts.to_series(), ";")
-    return bool(numbers.notna().all() and (numbers % 1 != 0).any())
 
 
 def _lines(index: pd.Index) -> str:
@@ -182,27 +165,27 @@ def _lines(index: pd.Index) -> str:
     return f"{len(index)} lines ({some}{', …' if len(index) > 5 else ''})"
 
 
-def _feature(values: pd.Series, separator: str) -> tuple[str, pd.Series, pa.Column]:
-    """Return a column's kind, its values as that kind, and the checks that they must pass."""
-    has_values = pa.Check(lambda some: some.notna().any(), error="has no values", ignore_na=False)
-    numbers = to_numbers(values, separator)
-    is_bad = is_no_number(values, numbers)
-    if not numbers.notna().sum() > is_bad.sum():
-        has_points = pa.Check(_has_no_decimal_comma, error=WRITE_POINTS)
-        return "text", to_texts(values), pa.Column(nullable=True, checks=[has_values, has_points])
-    if is_bad.any():  # unconverted, so that the message shows the text
-        is_number = pa.Check(lambda some: ~is_bad[some.index], error="is not a number")
-        return "number", values, pa.Column(nullable=True, checks=is_number)
-    is_finite = pa.Check(
-        lambda some: some.abs() <= LARGEST_NUMBER,
-        error=f"is infinite, or beyond {LARGEST_NUMBER:.0e}",
-    )
-    is_clear = pa.Check(lambda _: not may_be_thousands(values, separator), error=WRITE_PLAIN)
-    return "number", numbers, pa.Column("float64", nullable=True, checks=[is_finite, is_clear])
+def _feature(values: pd.Series, separator: str) -> tuple[str, pd.Series, list[tuple[int, str]]]:
+    """Return a column's kind, its values as that kind, and what is wrong with them.
 
-
-def _has_no_decimal_comma(texts: pd.Series) -> bool:
-    return not texts.head(1000).str.strip().str.fullmatch(DECIMAL_COMMA).mean() > 0.5
+    Each fault comes with the row to sort it by, -1 for one of the whole column.
+    """
+    column = f"column {printable(repr(values.name))}"
+    numbers, is_bad = to_numbers(values, separator)
+    bad = values[is_bad].astype("str")
+    with_comma = bad[bad.str.strip().str.fullmatch(WITH_COMMA)]
+    if 2 * len(with_comma) > len(bad):
+        example, where = printable(with_comma.iloc[0], 50), _lines(with_comma.index)
+        fault = f"{column} has numbers such as {example} in {where}: write them like 1234.5"
+        return "number", numbers, [(-1, fault)]
+    if numbers.notna().sum() > len(bad):
+        faults = [
+            (row, f"line {row + FIRST_LINE}, {column}, {printable(repr(text))} is not a number")
+            for row, text in zip(bad.index, bad, strict=True)
+        ]
+        return "number", numbers, faults
+    texts = to_texts(values)
+    return "text", texts, [] if texts.notna().any() else [(-1, f"{column} has no values")]
 
 
 def _why_left_out(name: str, kind: str, values: pd.Series) -> str | None:
@@ -217,16 +200,3 @@ def _why_left_out(name: str, kind: str, values: pd.Series) -> str | None:
     if different > FEW_TEXTS and different > 0.9 * len(texts):
         return f"{different} of its {len(texts)} texts are different, as names and remarks are"
     return None
-
-
-def _problems(failures: pd.DataFrame) -> list[str]:
-    """Return pandera's failure cases as one short text each, in the order of the lines."""
-    problems = []
-    for failure in failures.sort_values("index", na_position="first").to_dict("records"):
-        place = f"column {printable(repr(failure['column']))}"
-        if pd.notna(failure["index"]):
-            place = f"line {int(failure['index']) + FIRST_LINE}, {place}"
-            if pd.notna(failure["failure_case"]):
-                place += f", {printable(repr(failure['failure_case']))}"
-        problems.append(f"{place} {failure['check']}")
-    return list(dict.fromkeys(problems))

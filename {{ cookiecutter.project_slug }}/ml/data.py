@@ -88,52 +88,46 @@ def normalized(text: str) -> str:
 
 
 def to_texts(values: pd.Series) -> pd.Series:
-    """Return values as texts in Unicode's form NFC."""
+    """Return values as texts in Unicode's form NFC; an empty text is a gap."""
     texts = values.astype("str")
+    texts = texts.mask(texts == "")
     return texts if texts.str.isascii().all() else texts.str.normalize("NFC")
 
 
-def to_numbers(values: pd.Series, separator: str = ",") -> pd.Series:
-    """Return values as float64: NaN for a gap and for anything that is not a number.
+def to_numbers(values: pd.Series, separator: str = ",") -> tuple[pd.Series, pd.Series]:
+    """Return values as float64, and for each whether it is neither a number nor a gap.
 
-    A decimal comma is accepted if commas do not separate the columns.
+    Both are NaN, and so is a number beyond LARGEST_NUMBER. A decimal comma is accepted if commas do
+    not separate the columns.
     """
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        return values.astype("float64")
-    texts = values.astype("str")
+        numbers = values.astype("float64")
+    else:
+        numbers = _parse(values.astype("str"), separator)
+    numbers = numbers.where(numbers.abs() <= LARGEST_NUMBER)
+    is_bad = numbers.isna()
+    if is_bad.any():
+        is_bad &= values.notna() & ~values.astype("str").str.strip().isin(GAPS)
+    return numbers, is_bad
+
+
+def _parse(texts: pd.Series, separator: str) -> pd.Series:
+    """Return texts as float64, NaN where they are no numbers.
+
+    Commas that may separate thousands make no numbers: all look like 1,234; and some number of the
+    column has none, or the file has tabs, as in any country.
+    """
     try:
         return _cast(texts)
-    except pa.ArrowInvalid:
-        pass
-    texts = texts.str.strip()
-    if separator != "," and texts.str.contains(",").any():
-        texts = texts.str.replace(".", "?").str.replace(",", ".")
+    except pa.ArrowInvalid:  # not all are plain numbers
+        texts = texts.str.strip()
+    if separator != ",":
+        given = texts[~texts.isin(GAPS)].dropna()
+        with_comma = given[given.str.contains(",")]
+        is_decimal = not with_comma.str.fullmatch(MAYBE_THOUSANDS).all()
+        if is_decimal or (separator == ";" and len(with_comma) == len(given)):
+            texts = texts.str.replace(".", "?").str.replace(",", ".")
     return _cast(texts.where(texts.str.fullmatch(NUMBER)))
-
-
-def is_no_number(values: pd.Series, numbers: pd.Series) -> pd.Series:
-    """Return for each value whether it is neither a gap nor a number.
-
-    `numbers` is the result of `to_numbers` for the values.
-    """
-    is_missing = numbers.isna()
-    if is_missing.any():
-        is_missing &= values.notna() & ~values.astype("str").str.strip().isin(GAPS)
-    return is_missing
-
-
-def may_be_thousands(values: pd.Series, separator: str) -> bool:
-    """Return whether the commas in a column of numbers may separate thousands.
-
-    All look like 1,234; and some numbers have no comma, or the file has tabs, as in any country.
-    """
-    if separator == "," or pd.api.types.is_numeric_dtype(values):
-        return False
-    texts = values.dropna().astype("str").str.strip()
-    with_comma = texts.str.contains(",")
-    if not texts[with_comma].str.fullmatch(MAYBE_THOUSANDS).all():
-        return False
-    return bool(with_comma.any() and (separator == "\t" or not with_comma.all()))
 
 
 def printable(text: str, longest: int = 200) -> str:

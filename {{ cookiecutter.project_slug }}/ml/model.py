@@ -14,15 +14,7 @@ from sklearn.model_selection import ParameterSampler, StratifiedKFold, cross_val
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from ml.data import (
-    LARGEST_NUMBER,
-    BadData,
-    is_no_number,
-    may_be_thousands,
-    printable,
-    to_numbers,
-    to_texts,
-)
+from ml.data import BadData, printable, to_numbers, to_texts
 
 # What `tune` tries: parameters of the pipeline below, with values from a list or drawn from a
 # SciPy distribution.
@@ -41,29 +33,22 @@ def new_model(params: Mapping[str, Any] | None = None) -> Pipeline:
     derives features goes in front of these, so that `predict` derives them, too.
 
     `params` are parameters of the classifier, such as `C`, or of a step, with its name in front, as
-    scikit-learn writes them (`columns__numbers__simpleimputer__strategy`). Raises `BadData` for one
-    that does not exist.
+    scikit-learn writes them (`columns__numbers__simpleimputer__strategy`). Raises `ValueError` for
+    one that does not exist.
     """
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    texts = OneHotEncoder(handle_unknown="ignore")
     columns = ColumnTransformer(
         [
-            (
-                "numbers",
-                make_pipeline(SimpleImputer(), StandardScaler()),
-                make_column_selector(dtype_include="number"),
-            ),
-            (
-                "texts",
-                OneHotEncoder(handle_unknown="ignore"),
-                make_column_selector(dtype_exclude="number"),
-            ),
+            ("numbers", numbers, make_column_selector(dtype_include="number")),
+            ("texts", texts, make_column_selector(dtype_exclude="number")),
         ]
     )
     classifier = LogisticRegression(C=1.0, max_iter=200)
     model = Pipeline([("columns", columns), ("classifier", classifier)])
-    try:
-        return model.set_params(**_full_names(params or {}))
-    except (ValueError, AttributeError) as error:  # the latter for C__x: a number has no parameters
-        raise BadData("model_params", [printable(" ".join(str(error).split()), 500)]) from None
+    for name, value in (params or {}).items():
+        model.set_params(**{name if "__" in name else f"classifier__{name}": value})
+    return model
 
 
 def train(
@@ -75,10 +60,9 @@ def train(
     `schema_` its classes and the kind of each feature. Raises `BadData` for a parameter that the
     model does not have, and for a value that it does not allow.
     """
-    model = new_model(params)
     try:
-        model.fit(train_x, train_y)
-    except (ValueError, TypeError) as error:
+        model = new_model(params).fit(train_x, train_y)
+    except (ValueError, TypeError, AttributeError) as error:  # the last for `C__x`
         if not params:
             raise
         raise BadData("model_params", [printable(" ".join(str(error).split()), 500)]) from None
@@ -136,7 +120,7 @@ def predict_rows(
         {
             name: _as_numbers(rows[name], separator)
             if feature["kind"] == "number"
-            else _as_texts(rows[name])
+            else to_texts(rows[name])
             for name, feature in described.items()
         },
         index=rows.index,
@@ -150,7 +134,7 @@ def predict_rows(
         answers[[f"probability of {name}" for name in model.schema_["classes"]]] = shares
     elif shares is not None:
         answers["probability"] = shares.max(axis=1, initial=0)
-    return answers.rename(columns=lambda name: _free_name(str(name), rows))
+    return answers
 
 
 def predict_probabilities(model: Pipeline, features: pd.DataFrame) -> np.ndarray | None:
@@ -167,15 +151,11 @@ def unknown_texts(model: Pipeline, rows: pd.DataFrame) -> Iterator[str]:
     for name, feature in model.schema_["features"].items():
         if feature["kind"] == "text":
             known = {text.casefold(): text for text in feature["known"]}
-            texts = _as_texts(rows[name]).dropna()
+            texts = to_texts(rows[name]).dropna()
             for text in texts[~texts.isin(feature["known"])].unique():
                 close = get_close_matches(text.casefold(), known, n=1, cutoff=0.5)
                 hint = f" (did you mean {known[close[0]]!r}?)" if close else ""
                 yield printable(f"unknown in {name!r}: {text!r}{hint}")
-
-
-def _free_name(name: str, rows: pd.DataFrame) -> str:
-    return _free_name(f"{name}_predicted", rows) if name in rows else name
 
 
 def _describe(values: pd.Series) -> dict[str, Any]:
@@ -185,28 +165,12 @@ def _describe(values: pd.Series) -> dict[str, Any]:
     return {"kind": "text", "known": sorted(map(str, values.dropna().unique()))}
 
 
-def _as_texts(values: pd.Series) -> pd.Series:
-    texts = to_texts(values)
-    return texts.mask(texts == "")
-
-
 def _as_numbers(values: pd.Series, separator: str) -> pd.Series:
-    numbers = to_numbers(values, separator)
-    problem = None
-    if len(no_number := values[is_no_number(values, numbers)]):
-        problem = f"{values.name} must be a number, not {no_number.iloc[0]!r}"
-    elif may_be_thousands(values, separator):
-        problem = f"{values.name} has numbers such as 1,234: write 1.234 or 1234"
-    elif (numbers.abs() > LARGEST_NUMBER).any():
-        problem = f"{values.name} must not be infinite, nor beyond {LARGEST_NUMBER:.0e}"
-    if problem:
+    numbers, is_bad = to_numbers(values, separator)
+    if is_bad.any():
+        problem = f"{values.name} must be a number, not {values[is_bad].iloc[0]!r}"
         raise BadData("The rows", [printable(problem)])
     return numbers
-
-
-def _full_names(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters by their names in the pipeline; a short name is the classifier's."""
-    return {name if "__" in name else f"classifier__{name}": params[name] for name in params}
 
 
 def _plain(value: Any) -> Any:

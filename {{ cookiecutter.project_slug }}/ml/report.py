@@ -9,9 +9,10 @@ import io
 import json
 import re
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,9 +26,6 @@ from sklearn.metrics import (
 from sklearn.pipeline import Pipeline
 
 from ml.model import predict_probabilities
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -77,15 +75,21 @@ def make_report(
     (rows,), and `picture` is the PNG of `draw_evaluation`.
     """
     test_y, probabilities = split["test_y"], predict_probabilities(model, split["test_x"])
-    names = class_names(predictions, test_y)
+    names = [str(name) for name in model.classes_]
     truth = _codes(test_y, names)
     figures = precision_recall_fscore_support(
         truth, _codes(predictions, names), labels=range(len(names)), zero_division=0
     )
     columns = ["precision", "recall", "F1", "support"]
     classes = pd.DataFrame(dict(zip(columns, figures, strict=True)), index=names)
-    metrics = _metrics(predictions, test_y, classes[classes["support"] > 0])
-    if probabilities is not None and probabilities.shape[1] == (classes["support"] > 0).sum() > 1:
+    present = classes[classes["support"] > 0]
+    metrics = {
+        "accuracy": float((predictions == test_y.to_numpy()).mean()),
+        "largest_class": float(present["support"].max() / present["support"].sum()),
+        "balanced_accuracy": float(present["recall"].mean()),
+        "macro_f1": float(present["F1"].mean()),
+    }
+    if probabilities is not None and probabilities.shape[1] == len(present) > 1:
         scores = probabilities[:, 1] if len(names) == 2 else probabilities
         metrics["roc_auc"] = float(roc_auc_score(truth, scores, multi_class="ovr"))
     params = model.params_.items()
@@ -96,16 +100,14 @@ def make_report(
             f"# Accuracy on the test set: {metrics['accuracy']:.2%}\n",
             f"Run `{title}`, {len(test_y)} rows in the test set.\n",
             *([f"Parameters of the model: {given}.\n"] if given else []),
-            "| metric | |",
-            "| :--- | ---: |",
-            *(f"| {name} | {value:.4f} |" for name, value in metrics.items()),
+            *_table(["metric", ""], [(name, f"{value:.4f}") for name, value in metrics.items()]),
             f"\n{METRICS}\n",
-            "| class | precision | recall | F1 | support |",
-            "| :--- | ---: | ---: | ---: | ---: |",
-            *(
-                f"| {_literal(name)} | {row['precision']:.3f} | {row['recall']:.3f} "
-                f"| {row['F1']:.3f} | {row['support']:.0f} |"
-                for name, row in classes.iterrows()
+            *_table(
+                ["class", *columns],
+                [
+                    (_literal(name), *(f"{value:.3f}" for value in values[:3]), f"{values[3]:.0f}")
+                    for name, values in zip(names, classes.to_numpy(), strict=True)
+                ],
             ),
             f"\n{EXPLANATION}\n",
             "## Confusion matrix\n",
@@ -125,38 +127,30 @@ def make_report(
     return Report(files, table, metrics, markdown)
 
 
-def _metrics(predictions: np.ndarray, test_y: pd.Series, classes: pd.DataFrame) -> dict[str, float]:
-    """Return the summary metrics of a report, each from 0 to 1."""
-    return {
-        "accuracy": float((predictions == test_y.to_numpy()).mean()),
-        "largest_class": float(classes["support"].max() / classes["support"].sum()),
-        "balanced_accuracy": float(classes["recall"].mean()),
-        "macro_f1": float(classes["F1"].mean()),
-    }
-
-
 def _data_section(data: dict[str, Any]) -> list[str]:
     """Return lines of Markdown on the raw data: rows, columns and gaps."""
     if not data:
         return []
     columns, left_out, gaps = data["columns"], data["columns_left_out"], data["gaps"]
     rows = [
-        *((name, kind, gaps.get(name, 0)) for name, kind in columns.items()),
-        *((name, f"left out: {reason}", "") for name, reason in left_out.items()),
+        *((_literal(name), kind, gaps.get(name, 0)) for name, kind in columns.items()),
+        *((_literal(name), f"left out: {_literal(left_out[name])}", "") for name in left_out),
     ]
     more = len(rows) - MOST_COLUMNS_SHOWN
     return [
         "## Data\n",
         f"{data['rows']} rows were read, {data['rows_left_out']} of them left out for want of a "
         f"class; {len(columns)} columns are features, {len(left_out)} are left out.\n",
-        "| column | kind | gaps |",
-        "| :--- | :--- | ---: |",
-        *(
-            f"| {_literal(name)} | {_literal(kind)} | {number} |"
-            for name, kind, number in rows[:MOST_COLUMNS_SHOWN]
-        ),
+        *_table(["column", "kind", "gaps"], rows[:MOST_COLUMNS_SHOWN]),
         *([f"\nand {more} more"] if more > 0 else []),
     ]
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> list[str]:
+    """Return the lines of a table in Markdown, all but its first column aligned to the right."""
+    head = list(columns)
+    lines = [head, [":---", *["---:"] * (len(head) - 1)], *rows]
+    return [f"| {' | '.join(map(str, line))} |" for line in lines]
 
 
 def draw_evaluation(model: Pipeline, test_x: pd.DataFrame, test_y: pd.Series) -> bytes:
@@ -164,8 +158,7 @@ def draw_evaluation(model: Pipeline, test_x: pd.DataFrame, test_y: pd.Series) ->
 
     Its size grows with the number of classes, so that no label is cut off.
     """
-    predictions = model.predict(test_x)
-    names = class_names(predictions, test_y)
+    predictions, names = model.predict(test_x), [str(name) for name in model.classes_]
     counts = confusion_matrix(
         _codes(test_y, names), _codes(predictions, names), labels=range(len(names))
     )
@@ -187,12 +180,9 @@ def make_search_report(table: pd.DataFrame) -> Report:
     `table` has a row for each candidate: its parameters; `accuracy` and `std` over the folds (0 to
     1); and `error`, which says what happened where these two are missing.
     """
-    values = table.astype("object").where(table.notna(), None).to_dict(orient="records")
-    files = {
-        "search.json": (json.dumps(values, indent=2, default=str) + "\n").encode(),
-        "search.png": draw_search(table),
-    }
-    ranked = table.sort_values("accuracy", ascending=False).round(4).astype("str")
+    values = table.to_json(orient="records", indent=2, force_ascii=False, default_handler=str)
+    files = {"search.json": f"{values}\n".encode(), "search.png": draw_search(table)}
+    ranked = table.sort_values("accuracy", ascending=False).round(4).map(str)
     return Report(files, ranked)
 
 
@@ -222,29 +212,20 @@ def draw_search(table: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
-def class_names(predictions: np.ndarray, test_y: pd.Series) -> list[str]:
-    """Return the names of all classes, sorted."""
-    names = test_y.cat.categories if isinstance(test_y.dtype, pd.CategoricalDtype) else test_y
-    return sorted({*map(str, pd.unique(names)), *map(str, pd.unique(predictions))})
-
-
 def _codes(names: Any, classes: list[str]) -> np.ndarray:
     """Return each name's position in `classes`: scikit-learn counts integers much faster."""
     return pd.Categorical(names, categories=classes).codes
 
 
-def _figure(width: float, height: float) -> "Figure":
+def _figure(width: float, height: float) -> Any:
     """Return an empty figure of this size in inches, drawn without a screen."""
     # Not imported above: a run whose picture is in the cache need not wait for it.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), layout="constrained")
 
 
-def _png(figure: "Figure") -> bytes:
+def _png(figure: Any) -> bytes:
     png = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks becomes a box

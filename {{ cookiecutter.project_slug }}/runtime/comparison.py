@@ -89,7 +89,8 @@ def _read(flow: str | None, last: int | None) -> list[tuple[Row, Row]]:
     """Return the cells of each run, the newest first, and its parameters."""
     names = list(newest_first(storage(PROCESSED).folders()))
     at_once = max(last, READ_AT_ONCE) if last else len(names)  # a bucket is slow
-    runs, flows = [], set()
+    runs: list[tuple[Row, Row]] = []
+    flows = set()
     while names and (last is None or len(runs) < last):
         for run, facts in read_runs(names[:at_once]).items():
             try:

@@ -68,7 +68,7 @@ def test_the_accuracy_is_the_share_of_right_predictions(
     ("column", "value", "problem"),
     [
         ("petal_length", "wide", "line 2, column 'petal_length', 'wide' is not a number"),
-        ("petal_width", float("inf"), "line 2, column 'petal_width', inf is infinite"),
+        ("petal_width", float("inf"), "line 2, column 'petal_width', 'inf' is not a number"),
         ("species", None, "column 'species' is empty in line 2"),
     ],
 )
