@@ -158,13 +158,8 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) // 1024)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such measure of memory")
-@pytest.mark.parametrize(
-    ("begin", "sentence"),
-    [(b"", "it holds NUL bytes"), (b"a,species\n" + b"1" * 2**25, "is longer than 16 MB")],
-)
-def test_a_gigabyte_in_one_line_takes_little_memory(
-    tmp_path: Path, begin: bytes, sentence: str
-) -> None:
+@pytest.mark.parametrize("begin", [b"", b"a,species\n" + b"1" * 2**25])
+def test_a_gigabyte_in_one_line_takes_little_memory(tmp_path: Path, begin: bytes) -> None:
     path = tmp_path / "line.csv"
     with path.open("wb") as file:
         file.write(begin)
@@ -172,7 +167,7 @@ def test_a_gigabyte_in_one_line_takes_little_memory(
     command = [sys.executable, "-c", READ, str(path)]
     output = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     *message, megabytes = output.splitlines()
-    assert sentence in message[-1]
+    assert "it is not a CSV table: " in message[-1]
     assert int(megabytes) < 100 * (1024 if sys.platform == "darwin" else 1)
 
 
@@ -189,7 +184,7 @@ def no_file(tmp_path: Path, kind: str) -> Path:
 @pytest.mark.parametrize("kind", ["a folder", "a device", "a pipe"])
 def test_what_may_never_end_is_not_read(command: Command, tmp_path: Path, kind: str) -> None:
     path = no_file(tmp_path, kind)
-    with pytest.raises(BadData, match="it is not a file"):
+    with pytest.raises(BadData, match="there is no such file"):
         read_csv(path)
     answer = command("run", "--param-file", path)
     assert (answer.exit_code, answer.err) == (2, f"Error: --param-file {path} is not a file.\n")

@@ -1,10 +1,11 @@
 """The raw data: a table of texts, as a CSV file holds it, and the numbers among them."""
 
-import codecs
 import csv
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +14,8 @@ import pyarrow.csv
 
 LARGEST_NUMBER = 1e150  # its square is still finite, and so are sums of squares
 MOST_PROBLEMS_SHOWN = 20
-MOST_COLUMNS = 10_000  # checked in about 10 s; with more, a run would take minutes
-LONGEST_LINE_BYTES = 2**24
-csv.field_size_limit(LONGEST_LINE_BYTES)  # the default is 2**17, which a text may exceed
+LONGEST_ROW_BYTES = 2**24
+csv.field_size_limit(LONGEST_ROW_BYTES)  # the default is 2**17, which a text may exceed
 FIRST_LINE = 2  # the line in a CSV file of the row with index 0, after the header
 LABEL = " (class)"  # ends the name of a class's column where a feature has the same name
 SEPARATORS = (",", ";", "\t")
@@ -50,36 +50,25 @@ def read_csv(path: Path) -> pd.DataFrame:
     A row's index + 2 is its line in the file. Only the first column may lack a name.
 
     Raises `BadData` for a file that is missing, empty, in another encoding or no table, for a row
-    whose length differs from the header's, for more than MOST_COLUMNS columns, and for a column
-    name that is missing or occurs twice.
+    whose length differs from the header's, and for a column name that is missing or occurs twice.
     """
+    if not path.is_file():
+        raise BadData(str(path), ["there is no such file: check its path"])
     try:
-        lines = _count_lines(path)
-        separator, header, header_lines, width = _read_header(path)
-        # Lines may end with separators: their columns get names that no text file has.
-        nameless = ["\0" * i for i in range(1, 1 + width - len(header))]
-        columns = [*header, *nameless]
-        if lines > header_lines:
-            data = _table(path, separator, columns, header_lines)
-        else:
-            data = pd.DataFrame(columns=columns, dtype="str")
-    except FileNotFoundError:
-        raise BadData(str(path), ["there is no such file: check its path"]) from None
-    except UnicodeDecodeError:
+        separator, lines_above = _separator(path)
+        data = _read_texts(path, separator, lines_above)
+    except UnicodeDecodeError:  # as of UTF-16, .xlsx and pictures
         raise BadData(str(path), ["it is not UTF-8 text: save it as “CSV UTF-8”"]) from None
-    except pa.ArrowInvalid as error:
-        uneven = _uneven_row(path, separator, header_lines, len(columns))
-        raise BadData(str(path), [uneven or f"it is not a CSV table: {error}"]) from None
-    except (OSError, csv.Error) as error:
-        raise BadData(str(path), [f"it is not a CSV table: {error}"]) from None
-    if lines != header_lines + len(data):  # lines without values, or line breaks within a cell
-        starts = [line for line, row in _rows(path, separator) if row]
-        data.index = pd.Index(starts[len(starts) - len(data) :], dtype="int64") - FIRST_LINE
-    if len(too_long := data.index[data[nameless].notna().any(axis=1)]):
-        problem = f"line {too_long[0] + FIRST_LINE} has more values than the header has names"
-        raise BadData(str(path), [problem])
+    except (pa.ArrowInvalid, OSError, csv.Error) as error:
+        raise BadData(str(path), [printable(f"it is not a CSV table: {error}")]) from None
+    data.columns = data.columns.map(normalized)
+    names = Counter(data.columns)
+    problems = [f"column {name!r} stands twice" for name in names if name and names[name] > 1]
+    problems += [f"column {i} has no name" for i, name in enumerate(data, 1) if i > 1 and not name]
+    if problems:
+        raise BadData(str(path), problems)
     data.attrs["separator"] = separator
-    return data.drop(columns=nameless).dropna(how="all")
+    return data.dropna(how="all")
 
 
 def normalized(text: str) -> str:
@@ -136,84 +125,44 @@ def printable(text: str, longest: int = 200) -> str:
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
-def _table(path: Path, separator: str, columns: list[str], header_lines: int) -> pd.DataFrame:
-    """Return the rows below the header, as texts."""
-    table = pyarrow.csv.read_csv(
-        path,
-        pyarrow.csv.ReadOptions(
-            column_names=columns, skip_rows=header_lines, block_size=2 * LONGEST_LINE_BYTES
-        ),
-        pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-        pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.large_string()),
-            null_values=[""],
-            strings_can_be_null=True,
-        ),
-    )
-    data: pd.DataFrame = table.to_pandas()
-    return data
+def _separator(path: Path) -> tuple[str, int]:
+    """Return the separator, and the number of lines above the header.
 
-
-def _cast(texts: pd.Series) -> pd.Series:
-    # pandas would make a Python object of each text: 3 s instead of 0.2 for 1,500,000 x 4.
-    return pd.Series(pa.array(texts).cast("float64").to_numpy(False), texts.index, name=texts.name)
-
-
-def _count_lines(path: Path) -> int:
-    """Return the number of lines.
-
-    Raises `BadData` for a folder or pipe, for NUL bytes, and for a line that would fill the memory.
+    It is what occurs most in the first line, names in quotes aside; or the first line names it, as
+    spreadsheets may write it: `sep=;`.
     """
-    if path.exists() and not path.is_file():
-        raise BadData(str(path), ["it is not a file"])
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    lines, last = 0, ""
-    with path.open("rb") as file:
-        while block := file.read(LONGEST_LINE_BYTES):
-            if b"\0" in block:
-                problem = (
-                    "it holds NUL bytes, as UTF-16, .xlsx and pictures do: save it as “CSV UTF-8”"
-                )
-                raise BadData(str(path), [problem])
-            if len(block) == LONGEST_LINE_BYTES and b"\n" not in block and b"\r" not in block:
-                problem = f"a line in it is longer than {LONGEST_LINE_BYTES // 2**20} MB"
-                raise BadData(str(path), [problem])
-            text = decoder.decode(block)
-            lines += text.count("\n") or text.count("\r")
-            last = text[-1:]
-    decoder.decode(b"", final=True)
-    return lines + (last not in ("\n", "\r"))
+    with path.open(encoding="utf-8-sig") as file:
+        first = re.sub('"[^"]*"', "", file.readline(LONGEST_ROW_BYTES).rstrip("\n"))
+    if first.startswith("sep=") and first[4:] in SEPARATORS:
+        return first[4:], 1
+    return max(SEPARATORS, key=first.count), 0
 
 
-def _read_header(path: Path) -> tuple[str, list[str], int, int]:
-    """Return separator, column names, number of header lines, and length of the first row."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
-        declared = first.strip("\r\n").partition("sep=")[2]  # as spreadsheets may write on top
-        if is_declared := first.startswith("sep=") and declared in SEPARATORS:
-            separator = declared
-        else:
-            file.seek(0)
-            fields = {mark: next(csv.reader([first], delimiter=mark), []) for mark in SEPARATORS}
-            separator = max(SEPARATORS, key=lambda mark: len(fields[mark]))
-        rows = csv.reader(file, delimiter=separator)
-        header = list(map(normalized, next(rows, [])))
-        header_lines = rows.line_num + is_declared
-        if problems := _problems_of(header):
-            raise BadData(str(path), problems)
-        return separator, header, header_lines, len(next(filter(None, rows), header))
-
-
-def _problems_of(header: list[str]) -> list[str]:
-    if not header:
-        return ["its first line is empty: it must hold the names of the columns"]
-    if len(header) > MOST_COLUMNS:
-        return [f"it has {len(header):,} columns, more than {MOST_COLUMNS:,}"]
-    twice = sorted(name for name, times in Counter(header).items() if times > 1)
-    problems = [f"column {name!r} stands twice" for name in twice]
-    return problems + [
-        f"column {i} has no name" for i, name in enumerate(header[1:], 2) if not name.strip()
-    ]
+def _read_texts(path: Path, separator: str, lines_above: int) -> pd.DataFrame:
+    """Return all rows as texts, each with its line in the file - 2 as its index."""
+    try:
+        table = pyarrow.csv.read_csv(
+            path,
+            pyarrow.csv.ReadOptions(block_size=LONGEST_ROW_BYTES, skip_rows=lines_above),
+            pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+            pyarrow.csv.ConvertOptions(
+                default_column_type=pa.large_string(),
+                null_values=[""],
+                strings_can_be_null=True,
+                check_utf8=False,  # counting the lines does it
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        if "Expected" in str(error):  # "Expected 3 columns, got 4", without the line
+            _check_lengths(path, separator, lines_above)
+        raise
+    with path.open(encoding="utf-8") as file:
+        lines = sum(1 for _ in file)
+    data: pd.DataFrame = table.to_pandas()
+    if lines != 1 + len(data):  # there are other lines, or line breaks within a cell
+        starts = [line for line, _ in _rows(path, separator)][lines_above + 1 :]
+        data.index = pd.Index(starts, dtype="int64") - FIRST_LINE
+    return data
 
 
 def _rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -226,9 +175,16 @@ def _rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
             line = rows.line_num + 1
 
 
-def _uneven_row(path: Path, separator: str, header_lines: int, width: int) -> str | None:
-    """Return a sentence on the first row below the header with a wrong number of values."""
-    for line, row in _rows(path, separator):
-        if line > header_lines and len(row) != width:
-            return f"line {line} has {len(row)} instead of {width} values"
-    return None
+def _check_lengths(path: Path, separator: str, lines_above: int) -> None:
+    """Raise `BadData` for the first row that is not as long as the header."""
+    rows = islice(_rows(path, separator), lines_above, None)
+    _, header = next(rows, (0, []))
+    for line, row in rows:
+        if len(row) != len(header):
+            problem = f"line {line} has {len(row)} instead of {len(header)} values"
+            raise BadData(str(path), [problem])
+
+
+def _cast(texts: pd.Series) -> pd.Series:
+    # pandas would make a Python object of each text: 3 s instead of 0.2 for 1,500,000 x 4.
+    return pd.Series(pa.array(texts).cast("float64").to_numpy(False), texts.index, name=texts.name)

@@ -134,7 +134,7 @@ def predict_rows(
         answers[[f"probability of {name}" for name in model.schema_["classes"]]] = shares
     elif shares is not None:
         answers["probability"] = shares.max(axis=1, initial=0)
-    return answers
+    return answers.rename(columns=lambda name: _free_name(str(name), rows))
 
 
 def predict_probabilities(model: Pipeline, features: pd.DataFrame) -> np.ndarray | None:
@@ -156,6 +156,10 @@ def unknown_texts(model: Pipeline, rows: pd.DataFrame) -> Iterator[str]:
                 close = get_close_matches(text.casefold(), known, n=1, cutoff=0.5)
                 hint = f" (did you mean {known[close[0]]!r}?)" if close else ""
                 yield printable(f"unknown in {name!r}: {text!r}{hint}")
+
+
+def _free_name(name: str, rows: pd.DataFrame) -> str:
+    return _free_name(f"{name}_predicted", rows) if name in rows else name
 
 
 def _describe(values: pd.Series) -> dict[str, Any]:

@@ -220,8 +220,7 @@ def predict(
     for sentence in islice(unknown_texts(model, rows), MOST_SENTENCES):
         print(sentence, file=sys.stderr)
     if csv:
-        by_row: dict[str, Any] = {"left_index": True, "right_index": True}
-        table = rows.merge(answers, **by_row, suffixes=("", "_predicted"))
+        table = rows.join(answers)
         separator = rows.attrs["separator"]
         print(table.to_csv(index=False, sep=separator, lineterminator="\n"), end="")
     elif proba:
