@@ -373,7 +373,7 @@ BAD_ROWS = {
     "5.1 3.5 1.4 0,2": "petal_width must be a number, not '0,2'\n",
     "": "The model needs 4 values",
     "--csv none.csv": "there is no such file",
-    "--csv empty.csv": "its first line is empty",
+    "--csv empty.csv": "it is not a CSV table: Empty CSV file",
     "--csv other.csv": "there is no column 'sepal_width'",
     "--csv text.csv": "petal_length must be a number, not 'big'\n",
 }
