@@ -25,6 +25,8 @@ from runtime.server import FIRST_PORT, HOST
 if TYPE_CHECKING:
     from uvicorn import Server
 
+CLEAN_UP_SECONDS = 0.5
+
 
 def main(*, dashboard: bool) -> None:
     """Serve until standard input closes, then end this process."""
@@ -86,25 +88,29 @@ def main(*, dashboard: bool) -> None:
     runner = asyncio.Runner(loop_factory=config.get_loop_factory())
     with temporary_settings(changes), runner:
         runner.run(serve(server, listener))
-    from runtime.server.errors import explain_database
+    if not server.started:
+        from runtime.server.errors import explain_database
 
-    with suppress(OSError):  # nobody reads it any more
-        print(explain_database(database), flush=True)
+        with suppress(OSError):  # nobody reads it any more
+            print(explain_database(database), flush=True)
+    # By now Prefect's services have written what they held, and SQLite has put its log into the
+    # database. Python's own cleanup changes nothing for a process that ends.
+    sys.stderr.flush()
     os._exit(0)
 
 
 async def serve(server: Server, listener: socket.socket) -> None:
-    """Serve until the server has to end, then end this process; return if it cannot start.
+    """Serve until the server has to end, and make sure that its process ends, too.
 
-    By then Prefect's services have written what they held. asyncio would wait for the tasks that
-    are left: forever if SQLAlchemy closes a connection whose work was cancelled (seen in 4 of 18
-    ends after 1,000 task runs). Python's own cleanup changes nothing for a process that ends.
+    asyncio waits for the tasks that are left: forever if SQLAlchemy closes a connection whose work
+    was cancelled (seen in 4 of 18 ends after 1,000 task runs, when all was written).
     """
     with suppress(SystemExit):  # uvicorn's, where it cannot start
         await server.serve(sockets=[listener])
     if server.started:
-        sys.stderr.flush()
-        os._exit(0)
+        limit = threading.Timer(CLEAN_UP_SECONDS, os._exit, (0,))
+        limit.daemon = True
+        limit.start()
 
 
 def ask_first(url: str) -> None:
