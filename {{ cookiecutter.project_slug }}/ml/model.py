@@ -61,7 +61,8 @@ def train(
     model does not have, and for a value that it does not allow.
     """
     try:
-        model = new_model(params).fit(train_x, train_y)
+        # NumPy's own texts: with Python's, training takes 1.6 times as long.
+        model = new_model(params).fit(train_x, np.asarray(train_y, dtype="str"))
     except (ValueError, TypeError, AttributeError) as error:  # the last for `C__x`
         if not params:
             raise
