@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pandas as pd
 import pytest
 from conftest import Answer, facts
 from flows.data_engineer import PROCESSED, data_engineer
@@ -15,6 +16,7 @@ from flows.tune import tune
 from ml import model as ml_model
 from ml.data import BadData
 from ml.model import SEARCH_SPACE, new_model
+from ml.report import make_search_report
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import filters
 from runtime import engines, models, runs
@@ -192,3 +194,11 @@ def test_the_engines_of_this_machine_need_no_extra(monkeypatch: pytest.MonkeyPat
     for engine, runner in (("threads", "ThreadPool"), ("processes", "ProcessPool")):
         monkeypatch.setenv("ENGINE", engine)
         assert type(engines.task_runner()).__name__ == f"{runner}TaskRunner"
+
+
+def test_the_first_parameter_of_a_search_may_be_a_text_or_nothing() -> None:
+    table = pd.DataFrame({"class_weight": [None, "balanced"], "accuracy": [0.5, 0.9]})
+    report = make_search_report(table.assign(std=0.1, error=None))
+    assert report.table["class_weight"].tolist() == ["balanced", "nan"]  # as pandas writes None
+    found = json.loads(report.files["search.json"])
+    assert [each["class_weight"] for each in found] == [None, "balanced"]

@@ -201,7 +201,7 @@ def draw_search(table: pd.DataFrame) -> bytes:
     axes = figure.add_subplot()
     is_number = pd.api.types.is_numeric_dtype(table[first])
     for label, rows in table.groupby(labels):
-        x = rows[first] if is_number else rows[first].astype("str")
+        x = rows[first] if is_number else rows[first].map(str)
         axes.errorbar(x, rows["accuracy"], rows["std"], fmt="o", alpha=0.7, capsize=3, label=label)
     axes.set(xlabel=first, ylabel="Accuracy over the folds (bars: standard deviation)")
     if is_number and (table[first] > 0).all() and table[first].max() > 50 * table[first].min():
