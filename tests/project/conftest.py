@@ -160,6 +160,12 @@ def wait_until(condition: Callable[[], Any]) -> Any:
     return value
 
 
+def ends(process: "subprocess.Popen[str]") -> Answer:
+    """Return what a process that `program` started has printed when it ends."""
+    out, err = process.communicate()
+    return Answer(process.returncode, out, err)
+
+
 def outputs(project: Path) -> list[str]:
     """Return all that runs left in a project, but for the cache."""
     folders = ("data/processed", "models", "reports")

@@ -159,6 +159,7 @@ BAD_DATA = {
     ),
     "a column twice": (table(GOOD_ROWS, "size,size,kind"), "column 'size' stands twice"),
     "a column without name": (table(GOOD_ROWS, "size,,kind"), "column 2 has no name"),
+    "a column with a blank name": (table(GOOD_ROWS, "size, ,kind"), "column 2 has no name"),
     "wrong encoding": ("size,kind\n1,maçã\n".encode("latin-1"), "it is not UTF-8 text"),
     "a decimal comma": (
         table([f'"{i},5",{row}' for i, row in enumerate(GOOD_ROWS * 2)], "width,size,weight,kind"),

@@ -30,7 +30,7 @@ import pandas as pd
 import prefect
 import pytest
 import yaml
-from conftest import HOME, NAME, PROJECT, SERVER, Answer, facts, wait_until
+from conftest import HOME, NAME, PROJECT, SERVER, Answer, ends, facts, wait_until
 from flows.data_engineer import data_engineer
 from ml.data import BadData
 from ml.model import new_model, train
@@ -996,11 +996,6 @@ def listens(api_url: str) -> bool:
 
 
 # ---- the whole program
-
-
-def ends(process: "subprocess.Popen[str]") -> Answer:
-    out, err = process.communicate()
-    return Answer(process.returncode, out, err)
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -9,7 +9,7 @@ from typing import Any
 import prefect
 import pytest
 import yaml
-from conftest import NAME, PROJECT, Answer, facts, outputs
+from conftest import NAME, PROJECT, Answer, ends, facts, outputs
 from flows.data_engineer import data_engineer
 from runtime import deployments, runs
 
@@ -31,9 +31,7 @@ PROCESSED = LocalResult(dir="data/processed")
 def run(project: Path, program: Program, code: str) -> Answer:
     """Write a flow `mine`, run it as a person does, and return what was printed."""
     (project / "flows" / "mine.py").write_text(TOP + code, "utf-8")
-    process = program("run", "mine")
-    out, err = process.communicate()
-    return Answer(process.returncode, out, err)
+    return ends(program("run", "mine"))
 
 
 def newest(project: Path) -> dict[str, Any]:
@@ -124,12 +122,8 @@ def test_two_flows_of_one_name_are_refused(
 ) -> None:
     copy = (project / "flows" / "tune.py").read_text("utf-8")
     (project / "flows" / "tune_more.py").write_text(copy, "utf-8")
-    process = program(*arguments)
-    assert process.communicate() == (
-        "",
-        "Error: flows/tune.py and flows/tune_more.py both have a flow 'tune': rename one.\n",
-    )
-    assert process.returncode == 2
+    error = "Error: flows/tune.py and flows/tune_more.py both have a flow 'tune': rename one.\n"
+    assert ends(program(*arguments)) == Answer(2, "", error)
 
 
 def test_a_flow_may_have_two_deployments_and_none_needs_tags(

@@ -61,10 +61,12 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise BadData(str(path), ["it is not UTF-8 text: save it as “CSV UTF-8”"]) from None
     except (pa.ArrowInvalid, OSError, csv.Error) as error:
         raise BadData(str(path), [printable(f"it is not a CSV table: {error}")]) from None
-    data.columns = data.columns.map(normalized)
-    names = Counter(data.columns)
-    problems = [f"column {name!r} stands twice" for name in names if name and names[name] > 1]
-    problems += [f"column {i} has no name" for i, name in enumerate(data, 1) if i > 1 and not name]
+    names = [normalized(name) for name in data.columns]
+    data.columns = pd.Index(names, dtype="str")
+    times = Counter(filter(str.strip, names))
+    problems = [f"column {name!r} stands twice" for name in times if times[name] > 1]
+    nameless = [i for i, name in enumerate(names, 1) if i > 1 and not name.strip()]
+    problems += [f"column {i} has no name" for i in nameless]
     if problems:
         raise BadData(str(path), problems)
     data.attrs["separator"] = separator

@@ -3,10 +3,8 @@
 Nothing heavy is imported before it is needed: `--help` and a mistyped parameter answer at once.
 """
 
-import asyncio
 import atexit
 import gc
-import inspect
 import os
 import sys
 import threading
@@ -100,9 +98,7 @@ def run(
 
     with settings_for(server):
         runs.name_killed_runs()
-        result = function(**parameters)
-        if inspect.iscoroutine(result):  # of a flow that is an `async def`
-            asyncio.run(result)
+        runs.run_to_end(function(**parameters))
     last_lines += ["", runs.summary(runs.last_run, dashboard_address()), ""]
     if settings.is_interactive():
         print_last(last_lines)

@@ -96,10 +96,9 @@ def serve_flows(schedule: Schedule | None) -> None:
     described = [*project["deployments"]]
     schedule_name = f"{project['name']}-schedule"
     tags = [tag for each in described for tag in each.get("tags", [])][:1]  # the project's name
-    for source in find_flows().values():
-        if source.entrypoint not in [each["entrypoint"] for each in described]:
-            own = {"name": project["name"], "tags": tags}
-            described.append({"entrypoint": source.entrypoint, **own})
+    known = {each["entrypoint"] for each in described}
+    others = [flow.entrypoint for flow in find_flows().values() if flow.entrypoint not in known]
+    described += [{"entrypoint": each, "name": project["name"], "tags": tags} for each in others]
     deployments: list[Any] = []
     on_schedule: list[Any] = []
     for each in described:

@@ -5,6 +5,7 @@ wait for Prefect, pandas and scikit-learn.
 """
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import Parameter, signature
@@ -18,15 +19,19 @@ if TYPE_CHECKING:
     from prefect import Flow
 
 
+Definition = ast.FunctionDef | ast.AsyncFunctionDef
+Source = Definition | Exception  # the error of a flow that cannot be used
+
+
 @dataclass(frozen=True)
 class FlowSource:
     """A flow as its file defines it."""
 
     name: str
     file: Path
-    source: ast.FunctionDef | ast.AsyncFunctionDef | Exception
+    source: Source
 
-    def definition(self) -> ast.FunctionDef | ast.AsyncFunctionDef:
+    def definition(self) -> Definition:
         """Return the flow's function.
 
         Raises the `SyntaxError` of a file that has one, `UserError` where two have the same name.
@@ -76,24 +81,28 @@ def find_flows() -> dict[str, FlowSource]:
     """
     flows: dict[str, FlowSource] = {}
     for file in sorted((settings.ROOT / "flows").glob("*.py")):
-        try:
-            tree = ast.parse(file.read_text(encoding="utf-8-sig"), file)
-        except (SyntaxError, ValueError) as error:
-            if not isinstance(error, SyntaxError):  # bytes that are no text
-                error = SyntaxError(str(error), (str(file), None, None, None))
-            named_after = file.stem.replace("_", "-")
-            flows[named_after] = FlowSource(named_after, file, error)
-            continue
-        for definition in tree.body:
-            if isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
-                for decorator in definition.decorator_list:
-                    if name := _flow_name(decorator, definition.name):
-                        source: Any = definition
-                        if name in flows:
-                            files = f"flows/{flows[name].file.name} and flows/{file.name}"
-                            source = UserError(f"{files} both have a flow {name!r}: rename one.")
-                        flows[name] = FlowSource(name, file, source)
+        for name, source in _flows_of(file):
+            if name in flows and not isinstance(source, Exception):
+                files = f"flows/{flows[name].file.name} and flows/{file.name}"
+                source = UserError(f"{files} both have a flow {name!r}: rename one.")
+            flows[name] = FlowSource(name, file, source)
     return dict(sorted(flows.items(), key=lambda item: item[0] != "main-flow"))
+
+
+def _flows_of(file: Path) -> Iterator[tuple[str, Source]]:
+    """Yield the name and the function of each flow in a file, or the error of the file."""
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8-sig"), file)
+    except (SyntaxError, ValueError) as error:
+        if not isinstance(error, SyntaxError):  # bytes that are no text
+            error = SyntaxError(str(error), (str(file), None, None, None))
+        yield file.stem.replace("_", "-"), error
+        return
+    for definition in tree.body:
+        if isinstance(definition, Definition):
+            for decorator in definition.decorator_list:
+                if name := _flow_name(decorator, definition.name):
+                    yield name, definition
 
 
 def _flow_name(decorator: ast.expr, function: str) -> str | None:

@@ -75,8 +75,7 @@ def in_run_folder(function: Callable[P, R]) -> Callable[P, R]:
         bound.apply_defaults()
         try:
             with _recorded(bound.arguments):
-                result = function(*args, **kwargs)
-                return asyncio.run(result) if inspect.iscoroutine(result) else result
+                return run_to_end(function(*args, **kwargs))
         except (TerminationSignal, CancelledRun):
             if not cancelled_runs:
                 raise
@@ -84,6 +83,11 @@ def in_run_folder(function: Callable[P, R]) -> Callable[P, R]:
             return state
 
     return flow_function
+
+
+def run_to_end(result: R) -> R:
+    """Return the result of a flow; if that is an `async def`, run it first."""
+    return asyncio.run(result) if inspect.iscoroutine(result) else result
 
 
 @contextmanager
