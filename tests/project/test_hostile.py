@@ -29,7 +29,7 @@ from ml.data import BadData, read_csv
 from prefect.exceptions import ParameterTypeError
 from runtime import models
 from runtime.errors import UserError
-from runtime.formats import SPLIT_INDEX
+from runtime.formats import SETS
 from runtime.records import EXTENSIONS, sha256
 from runtime.server import Server
 from runtime.server.guard import is_own
@@ -367,9 +367,7 @@ def test_a_checkpoint_that_is_a_pickle_is_not_opened(
     assert not mark.exists()
 
 
-HALF_A_SPLIT = pd.DataFrame(
-    {"a": [1]}, index=pd.MultiIndex.from_tuples([("train", 0)], names=SPLIT_INDEX)
-)
+HALF_A_SPLIT = pd.DataFrame({"set": pd.Categorical(["train"], dtype=SETS)})
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_row_09_the_checkpoints_of_a_run_open_with_ordinary_tools(project: Path)
     folder = project / "data" / "processed" / run
     assert json.loads((folder / "get_classes.json").read_text("utf-8")) == CLASSES
     table = pd.read_parquet(folder / "split_data.parquet")
-    assert (len(table.loc["train"]), len(table.loc["test"])) == (120, 30)
+    assert table["set"].value_counts().to_dict() == {"train": 120, "test": 30}
     assert table["class"].value_counts().to_dict() == dict.fromkeys(CLASSES, 50)
 
 

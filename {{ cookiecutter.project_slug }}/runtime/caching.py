@@ -43,6 +43,8 @@ class Unchanged(CachePolicy):
         """
         if not get_current_settings().results.persist_by_default:
             return None
+        # As with @task(cache_result_in_memory=False): the result is in its file.
+        task_ctx.result_store.cache_result_in_memory = False
         task, source = task_ctx.task, TASK_SOURCE.compute_key(task_ctx, inputs, flow_parameters)
         with must_be_written(f"The result of {task.name} cannot be kept"):
             serializer = str(task.result_serializer)

@@ -8,13 +8,15 @@ import io
 import json
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import prefect.runtime
+import pyarrow as pa
 from prefect.serializers import Serializer
 
 from runtime.runs import must_be_written
 
-SPLIT_INDEX = ["set", "row"]  # of a stored split: "train" or "test", and the index of the rows
+SETS = pd.CategoricalDtype(["train", "test"])  # of the last column of a stored split
 
 
 class _Format:
@@ -37,8 +39,8 @@ class _Format:
 class ParquetSerializer(_Format, Serializer):
     """Writes a DataFrame, or the dict of four that `split_data` returns, as one Parquet table.
 
-    A split becomes one table, with the set of each row ("train" or "test") in its index, and the
-    labels as its last column.
+    A split becomes one table, whose last columns are the labels and the set of each row ("train" or
+    "test").
     """
 
     type: Literal["parquet"] = "parquet"
@@ -50,8 +52,11 @@ class ParquetSerializer(_Format, Serializer):
 
     def loads(self, blob: bytes) -> pd.DataFrame | dict[str, Any]:
         """Return what `dumps` was given."""
-        table = pd.read_parquet(io.BytesIO(blob))
-        return _to_split(table) if list(table.index.names) == SPLIT_INDEX else table
+        value: Any = pd.read_parquet(io.BytesIO(blob))
+        if list(value.dtypes)[-1:] == [SETS]:
+            value = _to_split(value)
+        pa.default_memory_pool().release_unused()  # 200 MB after a split of 1,500,000 rows
+        return value
 
 
 class JSONValueSerializer(_Format, Serializer):
@@ -103,18 +108,21 @@ class PNGSerializer(_Format, Serializer):
 
 
 def _to_table(split: dict[str, Any]) -> pd.DataFrame:
-    label = str(split["train_y"].name)
-    while label in split["train_x"]:  # the data may well have a feature named `class`
-        label += "_"
-    sets = {
-        name: split[f"{name}_x"].assign(**{label: split[f"{name}_y"]}) for name in ("train", "test")
-    }
-    return pd.concat(sets, names=SPLIT_INDEX)
+    table = pd.concat([split["train_x"], split["test_x"]])
+    labels = pd.concat([split["train_y"], split["test_y"]])
+    table[_free_name(str(labels.name), table)] = labels
+    sets = np.repeat([0, 1], [len(split["train_x"]), len(split["test_x"])])
+    table[_free_name("set", table)] = pd.Categorical.from_codes(sets, dtype=SETS)
+    return table.rename_axis("row")
+
+
+def _free_name(name: str, table: pd.DataFrame) -> str:
+    return _free_name(f"{name}_", table) if name in table else name
 
 
 def _to_split(table: pd.DataFrame) -> dict[str, Any]:
     split: dict[str, Any] = {}
-    for name in ("train", "test"):
-        rows: Any = table.loc[name]
-        split[f"{name}_x"], split[f"{name}_y"] = rows.iloc[:, :-1], rows.iloc[:, -1]
+    for name in SETS.categories:
+        rows = table[table.iloc[:, -1] == name]
+        split[f"{name}_x"], split[f"{name}_y"] = rows.iloc[:, :-2], rows.iloc[:, -2]
     return split
