@@ -44,6 +44,11 @@ def test_what_no_guide_documents_is_still_there(name: str) -> None:
         found = getattr(found, part)
 
 
+def test_a_store_of_results_can_still_do_without_memory() -> None:
+    fields = import_module("prefect.results").ResultStore.model_fields
+    assert "cache_result_in_memory" in fields, "mend runtime/caching.py"
+
+
 def test_the_server_is_still_made_without_its_pages_for_a_single_run() -> None:
     create_app = import_module("prefect.server.api.server").create_app
     assert "ephemeral" in inspect.signature(create_app).parameters, "mend runtime/server/process.py"
