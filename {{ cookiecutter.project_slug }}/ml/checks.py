@@ -70,7 +70,7 @@ def check_table(
     problems += [fault for _, fault in sorted(faults)]
     if problems:
         raise BadData("The raw data", problems)
-    checked = pd.DataFrame(columns, index=data.index)
+    checked = pd.DataFrame(columns, index=data.index, copy=False)
     gaps = checked.isna().sum()
     checked[target_col] = labels
     return checked, {

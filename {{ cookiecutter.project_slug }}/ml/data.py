@@ -95,11 +95,11 @@ def to_numbers(values: pd.Series, separator: str = ",") -> tuple[pd.Series, pd.S
         numbers = values.astype("float64")
     else:
         numbers = _parse(values.astype("str"), separator)
-    numbers = numbers.where(numbers.abs() <= LARGEST_NUMBER)
-    is_bad = numbers.isna()
-    if is_bad.any():
-        is_bad &= values.notna() & ~values.astype("str").str.strip().isin(GAPS)
-    return numbers, is_bad
+    is_number = numbers.between(-LARGEST_NUMBER, LARGEST_NUMBER)
+    if is_number.all():
+        return numbers, ~is_number
+    is_gap = values.isna() | values.astype("str").str.strip().isin(GAPS)
+    return numbers.where(is_number), ~is_number & ~is_gap
 
 
 def _parse(texts: pd.Series, separator: str) -> pd.Series:

@@ -75,16 +75,15 @@ def make_report(
     (rows,), and `picture` is the PNG of `draw_evaluation`.
     """
     test_y, probabilities = split["test_y"], predict_probabilities(model, split["test_x"])
-    names = [str(name) for name in model.classes_]
-    truth = _codes(test_y, names)
+    names, truth, predicted = _codes(model, test_y, predictions)
     figures = precision_recall_fscore_support(
-        truth, _codes(predictions, names), labels=range(len(names)), zero_division=0
+        truth, predicted, labels=range(len(names)), zero_division=0
     )
     columns = ["precision", "recall", "F1", "support"]
     classes = pd.DataFrame(dict(zip(columns, figures, strict=True)), index=names)
     present = classes[classes["support"] > 0]
     metrics = {
-        "accuracy": float((predictions == test_y.to_numpy()).mean()),
+        "accuracy": float((predicted == truth).mean()),
         "largest_class": float(present["support"].max() / present["support"].sum()),
         "balanced_accuracy": float(present["recall"].mean()),
         "macro_f1": float(present["F1"].mean()),
@@ -158,10 +157,8 @@ def draw_evaluation(model: Pipeline, test_x: pd.DataFrame, test_y: pd.Series) ->
 
     Its size grows with the number of classes, so that no label is cut off.
     """
-    predictions, names = model.predict(test_x), [str(name) for name in model.classes_]
-    counts = confusion_matrix(
-        _codes(test_y, names), _codes(predictions, names), labels=range(len(names))
-    )
+    names, truth, predicted = _codes(model, test_y, model.predict(test_x))
+    counts = confusion_matrix(truth, predicted, labels=range(len(names)))
     side = 3.5 + 0.5 * len(names)
     figure = _figure(side + 1, side)
     axes = figure.add_subplot(1, 1, 1)
@@ -212,9 +209,16 @@ def draw_search(table: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
-def _codes(names: Any, classes: list[str]) -> np.ndarray:
-    """Return each name's position in `classes`: scikit-learn counts integers much faster."""
-    return pd.Categorical(names, categories=classes).codes
+def _codes(
+    model: Pipeline, truth: pd.Series, predictions: np.ndarray
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return the names of the classes, and the position of each true and predicted one in them.
+
+    scikit-learn counts integers much faster than texts.
+    """
+    names = [str(name) for name in model.classes_]
+    codes = pd.Categorical(truth, categories=names).codes
+    return names, codes, np.searchsorted(model.classes_, predictions)
 
 
 def _figure(width: float, height: float) -> Any:
