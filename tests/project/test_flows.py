@@ -58,6 +58,11 @@ def in_flow(prefect_server: Any, project: Path) -> Path:
     return project
 
 
+def stored_split(project: Path, run: str) -> pd.DataFrame:
+    """Return the table of a run's split, as a person opens it."""
+    return pd.read_parquet(project / "data" / "processed" / run / "split_data.parquet")
+
+
 # ---- row 1: the tasks, as plain functions
 
 
@@ -293,7 +298,7 @@ def test_row_02_data_engineer_runs_at_once_and_its_log_names_each_task(
 
 def test_row_05_a_parameter_is_overridden_from_python(in_flow: Path) -> None:
     run = data_engineer(test_data_ratio=0.3)
-    split = pd.read_parquet(in_flow / "data" / "processed" / run / "split_data.parquet")
+    split = stored_split(in_flow, run)
     assert split["set"].eq("test").sum() == 45
     assert facts(in_flow, run)["flows"]["data-engineer"]["parameters"]["test_data_ratio"] == 0.3
 
@@ -386,7 +391,7 @@ def test_row_08_what_was_encoded_before_get_classes_failed_is_not_encoded_again(
     run = data_engineer()
     now = states()
     assert (now["encode_categorical_columns"], now["get_classes"]) == ("Cached", "Completed")
-    split = pd.read_parquet(in_flow / "data" / "processed" / run / "split_data.parquet")
+    split = stored_split(in_flow, run)
     assert len(split) == 150
 
     raw = in_flow / "data" / "raw" / "iris.csv"
@@ -606,7 +611,7 @@ def test_a_resumed_flow_run_finds_its_folder_and_what_is_done_in_it(
     assert {path.name for path in (in_flow / "data" / "processed").iterdir()} == {run, other}
     finished = states()
     assert (finished["get_classes"], finished["split_data"]) == ("Cached", "Completed")
-    split = pd.read_parquet(in_flow / "data" / "processed" / run / "split_data.parquet")
+    split = stored_split(in_flow, run)
     assert split["set"].eq("test").sum() == 45
     after = facts(in_flow, run)
     assert after["state"] == "Completed"
@@ -644,7 +649,7 @@ def test_runs_of_one_name_in_one_second_get_folders_of_their_own(
     same = ["2026-01-01_00-00-00_same" + end for end in ("", "-2", "-3")]
     assert sorted(names) == same
     for name, rows in zip(names, (30, 60, 90), strict=True):
-        split = pd.read_parquet(in_flow / "data" / "processed" / name / "split_data.parquet")
+        split = stored_split(in_flow, name)
         assert split["set"].eq("test").sum() == rows
     assert sorted(path.name for path in (in_flow / "data" / "processed").iterdir()) == same
 
